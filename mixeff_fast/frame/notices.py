@@ -1,0 +1,26 @@
+"""Facts about how the data were read: each is kept as a `Note` and shown once as a warning."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+from mixeff_fast.errors import GroupingCoercionNotice, LevelsNotice, MissingRowsNotice, MixeffNotice
+from mixeff_fast.frame.columns import Note
+
+_CATEGORIES: dict[str, type[MixeffNotice]] = {
+    "grouping_coercion": GroupingCoercionNotice,
+    "unused_levels": LevelsNotice,
+    "rows_omitted": MissingRowsNotice,
+}
+
+
+def issue(note: Note) -> Note:
+    """Warn about a note, at the line of the caller outside this package; return the note."""
+    level = 1
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mixeff_fast."):
+        frame = frame.f_back
+        level += 1
+    warnings.warn(note.message, _CATEGORIES[note.code], stacklevel=level)
+    return note

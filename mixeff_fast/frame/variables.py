@@ -1,0 +1,155 @@
+"""One variable of a formula, read from the rows in use: as numbers, or as a factor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from mixeff_fast.errors import DataError, FormulaError
+from mixeff_fast.formula.model import ModelFormula, Variable
+from mixeff_fast.formula.tree import Call, Name, literal_value
+from mixeff_fast.frame.columns import Codes, Floats, GroupingFactor, Levels, Note, frozen, quoted
+from mixeff_fast.frame.levels import cell_labels, combine, match_codes, number_label
+from mixeff_fast.frame.notices import issue
+from mixeff_fast.frame.rows import RowReader
+from mixeff_fast.frame.transforms import TransformState, evaluate
+
+_FACTOR_FUNCTIONS = frozenset({"factor", "as.factor"})
+
+
+def effect_variables(formula: ModelFormula, *, fixed: bool, groups: Sequence[str] | None) -> dict[str, Variable]:
+    """Return the variables of the fixed part and of the random terms on some groups (None: all), by key."""
+    terms = list(formula.fixed.terms) if fixed else []
+    for random in formula.random:
+        if groups is None or random.group_name in groups:
+            terms.extend(random.lhs.terms)
+    return {variable.key: variable for term in terms for variable in term.variables}
+
+
+def is_factor(variable: Variable, rows: RowReader) -> bool:
+    """Tell whether a variable is a factor: strings, categories, booleans, and what ``factor()`` makes one."""
+    node = variable.node
+    if isinstance(node, Name):
+        return rows.is_categorical(node.name) or rows.dtype(node.name) == pl.Boolean
+    return isinstance(node, Call) and node.function in _FACTOR_FUNCTIONS
+
+
+def read_numeric(
+    text: str, variable: Variable, rows: RowReader, state: TransformState | None
+) -> tuple[Floats, TransformState | None]:
+    """Evaluate a numeric variable.
+
+    Parameters
+    ----------
+    text
+        The formula, for messages.
+    variable
+        A column, or a function of columns.
+    rows
+        The rows in use.
+    state
+        The recorded state of the variable's transforms, or None to record one.
+
+    Returns
+    -------
+    values
+        Shape (n,), or (n, m) for a basis; read-only and finite.
+    state
+        The state, or None for a plain column.
+    """
+    if isinstance(variable.node, Name):
+        return rows.numeric(variable.node.name), None
+    values, state = evaluate(text, variable, rows.numeric, state)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    rows.require_finite(values, repr(variable.key), {"column": variable.key})
+    return frozen(values), state
+
+
+def read_effect(text: str, variable: Variable, rows: RowReader) -> tuple[Codes, Levels]:
+    """Code a factor whose levels become coefficients. A boolean has two levels even where only one occurs, as in R."""
+    node = variable.node
+    if isinstance(node, Name) and rows.dtype(node.name) == pl.Boolean:
+        levels = Levels(pl.Series(["FALSE", "TRUE"]), "logical", "logical")
+        return frozen(rows.numeric(node.name).astype(np.int32)), levels
+    return read_factor(text, variable, rows)
+
+
+def read_factor(text: str, variable: Variable, rows: RowReader) -> tuple[Codes, Levels]:
+    """Code a factor: a column, ``factor(column)``, or ``factor(column, levels = c(...))``."""
+    codes, levels = rows.factor(variable.columns[0])
+    node = variable.node
+    if isinstance(node, Name):
+        return codes, levels
+    assert isinstance(node, Call)
+    if len(node.args) == 1 and not node.keywords:
+        return codes, levels
+    wanted = literal_value(node.keywords[0][1]) if len(node.keywords) == 1 and len(node.args) == 1 else None
+    if wanted is None or node.keywords[0][0] != "levels" or not isinstance(wanted, tuple):
+        raise FormulaError(
+            f"{node.function}() takes a column and levels = c(...) only; relabel in Polars first",
+            formula=text,
+            offset=node.span.start,
+            length=node.span.stop - node.span.start,
+        )
+    return _in_given_order(variable, rows, codes, levels, [_label(value) for value in wanted])
+
+
+def _label(value: float | str) -> str:
+    return value if isinstance(value, str) else number_label(float(value))
+
+
+def _in_given_order(
+    variable: Variable, rows: RowReader, codes: Codes, found: Levels, wanted: list[str]
+) -> tuple[Codes, Levels]:
+    declared = Levels(pl.Series(list(dict.fromkeys(wanted)), dtype=pl.String), "declared", found.kind)
+    codes, unlisted = match_codes(codes, found, declared)
+    if unlisted:
+        raise DataError(
+            f"{variable.key!r} lists some levels only, and the data also have {quoted(unlisted)}; "
+            f"list every level, or choose rows with subset=",
+            column=variable.columns[0],
+            levels=unlisted,
+        )
+    used = np.zeros(len(declared), dtype=np.bool_)
+    used[codes] = True
+    if used.all():
+        return codes, declared
+    rows.unused[variable.columns[0]] = declared.labels.filter(pl.Series(~used)).to_list()
+    table = np.cumsum(used, dtype=np.int32) - np.int32(1)
+    return frozen(table[codes]), Levels(declared.labels.filter(pl.Series(used)), "declared", found.kind)
+
+
+def read_group(text: str, name: str, group: tuple[Variable, ...], rows: RowReader) -> GroupingFactor:
+    """Code a grouping factor: one column, or the observed combinations of several."""
+    parts = tuple(variable.key for variable in group)
+    coded = [read_factor(text, variable, rows) for variable in group]
+    part_levels = tuple(levels for _, levels in coded)
+    if len(group) == 1:
+        codes, levels = coded[0]
+        cells = frozen(np.arange(len(levels), dtype=np.int32)[:, None])
+        return GroupingFactor(name, parts, codes, levels, part_levels, cells)
+    codes, cells = combine(tuple(part for part, _ in coded), tuple(map(len, part_levels)))
+    levels = Levels(cell_labels(part_levels, cells), part_levels[0].order, "string")
+    return GroupingFactor(name, parts, codes, levels, part_levels, cells)
+
+
+def note_levels(formula: ModelFormula, groups: dict[str, GroupingFactor], rows: RowReader) -> None:
+    """Note levels that were dropped, and grouping columns that were read as factors without being asked to."""
+    for name, unused in rows.unused.items():
+        message = f"levels of {name!r} that do not occur were dropped: {quoted(unused)}"
+        rows.notes.append(issue(Note("unused_levels", message, name, {"levels": unused})))
+    noted: set[str] = set()
+    for random in formula.random:
+        for variable, levels in zip(random.group, groups[random.group_name].part_levels, strict=True):
+            if levels.kind == "string" or not isinstance(variable.node, Name) or variable.key in noted:
+                continue
+            noted.add(variable.key)
+            message = (
+                f"the {levels.kind} column {variable.key!r} is used as a grouping factor with {len(levels)} levels; "
+                f"write factor({variable.key}) to say so, or cast it to a string"
+            )
+            payload = {"kind": levels.kind, "n_levels": len(levels)}
+            rows.notes.append(issue(Note("grouping_coercion", message, variable.columns[0], payload)))
