@@ -1,0 +1,75 @@
+"""The arrays every LMM kernel works on, and what their entries mean.
+
+A *block* is one level of one (merged) grouping factor; it owns ``width[factor]`` scalar random-effect columns. Blocks
+are numbered in elimination order: blocks ``0 .. n_sparse-1`` are eliminated one after another (the leaf and the factors
+it is nested in), the rest form the dense *trunk*. The *border* is the fixed-effect columns and then the response:
+``p + 1`` columns that every block may touch.
+
+The *panel* of a block is row-major, ``width x panel_cols[block]``: one group of columns for each neighbour (a later
+block it meets), in ascending block order, and the border last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Int32 = NDArray[np.int32]
+    Int64 = NDArray[np.int64]
+    Float = NDArray[np.float64]
+
+
+class Plan(NamedTuple):
+    """Elimination order and storage layout; depends on the grouping structure only."""
+
+    n_sparse: int  # blocks eliminated one by one
+    first_filled: int  # sparse blocks from here on may receive updates from earlier ones
+    trunk_start: int  # scalar column where the trunk begins
+    trunk_size: int  # scalar columns of the trunk
+    border: int  # p + 1
+    width: Int64  # per factor: columns of a block
+    lam_ptr: Int64  # per factor: offset of its width x width row-major Lambda in ``lam``
+    block_factor: Int32  # per block
+    block_col: Int64  # per block: first scalar column
+    neighbour_ptr: Int64  # per block, CSR
+    neighbour: Int32  # later blocks, ascending within a block
+    neighbour_off: Int32  # offset of that neighbour's columns in the panel
+    panel_ptr: Int64  # per block, offset into the panels
+    panel_cols: Int64  # per block
+    diag_ptr: Int64  # per block, offset into the diagonal blocks
+
+
+class CrossProduct(NamedTuple):
+    """``[Z X y]'W[Z X y]`` in the layout of a plan."""
+
+    diag: Float  # width x width per block
+    panel: Float
+    border: Float  # (p+1) x (p+1)
+
+
+class Workspace(NamedTuple):
+    """Everything an evaluation writes; allocated once per fit."""
+
+    lower_diag: Float  # Cholesky factors of the diagonal blocks
+    lower_panel: Float  # their panels, L_bb^{-1} M_bR
+    trunk: Float  # (m + p + 1)^2 row-major lower factor
+    inverse_diag: Float  # selected inverse, diagonal blocks
+    inverse_panel: Float  # selected inverse, panels of blocks from ``first_filled`` on
+    inverse_trunk: Float  # (m + p + 1)^2, lower triangle
+    solution: Float  # w: (random effects, fixed effects, response) with w_y = 1
+    scratch_u: Float  # width_max * panel_cols_max
+    scratch_q: Float  # the same
+    scratch_small: Float  # 4 * width_max^2
+    columns: Int64  # panel_cols_max: trunk positions of a panel's columns
+
+
+class ThetaMap(NamedTuple):
+    """Free covariance parameters: where each sits in ``lam`` and how the optimizer sees it."""
+
+    position: Int64  # flat index into ``lam``
+    diagonal: Int64  # 1 on the diagonal of Lambda, else 0
+    scale: Float  # tau of theta = tau sinh(psi) on the diagonal; theta = tau psi off it
+    curvature: Float  # first guess of the second derivative in psi
