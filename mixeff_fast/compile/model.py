@@ -1,0 +1,197 @@
+"""From a formula and its model frame to the terms, the theta map and the elimination plan of a linear mixed model.
+
+Random terms on one grouping factor share that factor's blocks: their columns stand side by side and Lambda is block
+diagonal over the terms. Theta runs over the terms in lme4's order (most levels first), each term's lower triangle by
+columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixeff_fast.compile.plan import EliminationPlan, make_plan
+from mixeff_fast.errors import FitError, InferenceUnavailable, NotIdentifiable
+from mixeff_fast.frame import design_columns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixeff_fast.formula import ModelFormula, RandomTerm
+    from mixeff_fast.frame import DesignColumns, GroupingFactor, ModelFrame
+    from mixeff_fast.vocabulary import CovarianceFamily
+
+
+@dataclass(frozen=True, slots=True)
+class RandomBlock:
+    """One random term: columns ``first .. first + width - 1`` of a block of its grouping factor.
+
+    ``theta`` is its range in the parameter vector; ``rows`` and ``columns`` say which entries of its ``width x width``
+    Lambda they are.
+    """
+
+    term: RandomTerm
+    factor: int
+    first: int
+    width: int
+    family: CovarianceFamily
+    names: tuple[str, ...]
+    design: DesignColumns
+    theta: slice
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class RandomFactor:
+    """A grouping factor with all effects that vary over it; ``blocks`` are positions in ``CompiledModel.blocks``."""
+
+    group: GroupingFactor
+    width: int
+    blocks: tuple[int, ...]
+
+    @property
+    def n_levels(self) -> int:
+        return len(self.group.levels)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledModel:
+    """Everything about a model that does not depend on its parameters."""
+
+    formula: ModelFormula
+    frame: ModelFrame
+    fixed: DesignColumns
+    blocks: tuple[RandomBlock, ...]
+    factors: tuple[RandomFactor, ...]
+    theta_names: tuple[str, ...]
+    plan: EliminationPlan
+
+    @property
+    def n_theta(self) -> int:
+        return len(self.theta_names)
+
+
+def _family(term: RandomTerm, width: int) -> CovarianceFamily:
+    if term.covariance in ("cs", "ar1"):
+        raise FitError(
+            f"{term.covariance}({term.group_name}): this covariance structure is read but cannot be fitted yet; "
+            "write us(...) for an unstructured or diag(...) for a diagonal one",
+            reason_code="unsupported",
+            term=term.written,
+        )
+    if width == 1:
+        return "scalar"
+    return "diagonal" if term.covariance == "diag" else "full"
+
+
+def _lme4_order(n_levels: list[int]) -> list[int]:
+    """Positions of the random terms in lme4's order: as written if the numbers of levels never rise, else
+    ``rev(order(n_levels))``, which reverses ties."""
+    if all(a >= b for a, b in pairwise(n_levels)):
+        return list(range(len(n_levels)))
+    return sorted(range(len(n_levels)), key=lambda i: n_levels[i])[::-1]
+
+
+def _check_design(frame: ModelFrame) -> None:
+    if not frame.formula.random:
+        raise FitError(
+            "the formula has no random term; add one such as (1 | group), or fit a fixed-effects model with statsmodels",
+            reason_code="no_random_effects",
+        )
+    if frame.n == 1:
+        raise NotIdentifiable("a mixed model cannot be fitted to one row", nobs=1)
+    y = frame.response if frame.offset is None else frame.response - frame.offset
+    if float(y.min()) == float(y.max()):
+        raise FitError(
+            f"the response {frame.formula.response.name!r} is constant ({float(y[0])!r} in all {frame.n} rows); "
+            "there is nothing to model",
+            reason_code="constant_response",
+            column=frame.formula.response.name,
+        )
+
+
+def _check_levels(group: GroupingFactor, width: int, n: int) -> None:
+    q = len(group.levels)
+    if q < 2:
+        raise NotIdentifiable(
+            f"grouping factor {group.name!r} has one level; a variance between levels needs at least two. "
+            "Leave the term out, or group by another column",
+            group=group.name,
+            n_levels=q,
+            nobs=n,
+        )
+    if q >= n:
+        raise NotIdentifiable(
+            f"grouping factor {group.name!r} has as many levels as there are rows ({q}); its variance cannot be told "
+            "from the residual variance. Leave the term out, or group by a column with repeated levels",
+            group=group.name,
+            n_levels=q,
+            nobs=n,
+        )
+    if q * width >= n:
+        raise NotIdentifiable(
+            f"the terms on {group.name!r} have {q * width} random effects for {n} rows; their covariance cannot be told "
+            "from the residual variance. Use fewer varying effects",
+            group=group.name,
+            n_levels=q,
+            n_random_effects=q * width,
+            nobs=n,
+        )
+
+
+def compile_lmm(frame: ModelFrame) -> CompiledModel:
+    """Compile a Gaussian mixed model.
+
+    Raises
+    ------
+    FitError
+        No random term, a constant response, a covariance structure that cannot be fitted.
+    NotIdentifiable
+        One row, a grouping factor with one level, or as many random effects of one term as rows.
+    InferenceUnavailable
+        ``cbind`` responses, which belong to binomial models.
+    """
+    formula = frame.formula
+    if formula.response.kind == "cbind":
+        raise InferenceUnavailable(
+            "cbind() makes a binomial response; a linear mixed model takes one numeric column",
+            reason_code="multivariate_response_unsupported",
+        )
+    fixed = design_columns(formula.fixed, frame.variables)
+    _check_design(frame)
+    designs = [design_columns(term.lhs, frame.variables) for term in formula.random]
+    groups = [frame.groups[term.group_name] for term in formula.random]
+    order = _lme4_order([len(group.levels) for group in groups])
+    names: list[str] = list(dict.fromkeys(groups[i].name for i in order))
+    first = dict.fromkeys(names, 0)
+    members: dict[str, list[int]] = {name: [] for name in names}
+    blocks: list[RandomBlock] = []
+    theta_names: list[str] = []
+    for i in order:
+        term, design, group = formula.random[i], designs[i], groups[i]
+        width = len(design.names)
+        _check_levels(group, width, frame.n)
+        family = _family(term, width)
+        if family == "diagonal":
+            rows = columns = np.arange(width, dtype=np.int64)
+        else:
+            columns, rows = (a.astype(np.int64) for a in np.triu_indices(width))
+        start = len(theta_names)
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            pair = design.names[row] if row == column else f"{design.names[row]}.{design.names[column]}"
+            theta_names.append(f"{group.name}.{pair}")
+        members[group.name].append(len(blocks))
+        blocks.append(
+            RandomBlock(term, names.index(group.name), first[group.name], width, family, design.names, design,
+                        slice(start, len(theta_names)), rows, columns)
+        )
+        first[group.name] += width
+    factors = tuple(RandomFactor(frame.groups[name], first[name], tuple(members[name])) for name in names)
+    plan = make_plan(
+        [f.group.codes for f in factors], [f.n_levels for f in factors], [f.width for f in factors], len(fixed.names)
+    )
+    return CompiledModel(formula, frame, fixed, tuple(blocks), factors, tuple(theta_names), plan)

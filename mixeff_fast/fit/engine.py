@@ -1,0 +1,232 @@
+"""The engine of one linear mixed model: cross-product, workspace, and evaluations at any Lambda.
+
+``lam`` holds each factor's Lambda in standardized units, row-major, one after another; theta in the user's units is read
+from it and written to it here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixeff_fast.errors import FitError
+from mixeff_fast.fit.compilation import listen
+from mixeff_fast.fit.crossproduct import Assembled, assemble
+from mixeff_fast.fit.standardize import standardize, term_intercept
+from mixeff_fast.kernels import gradient, profiled
+from mixeff_fast.kernels.structure import ThetaMap, Workspace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixeff_fast.compile import CompiledModel, RandomBlock
+    from mixeff_fast.fit.control import Control
+
+    Float = NDArray[np.float64]
+
+listen()
+
+# relative size below which a row of Lambda is a combination of the rows above it
+DEPENDENT = 1e-11
+
+
+def lower_basis(root: Float) -> tuple[Float, Float]:
+    """The lower triangular L with non-negative diagonal and the rows Q with ``root = L Q``.
+
+    Gram-Schmidt on the rows (twice). A rank-deficient covariance gets zero columns in L and zero rows in Q: the same
+    L for the same covariance, whatever factor it came from.
+    """
+    width = len(root)
+    lower = np.zeros((width, width))
+    basis = np.zeros((width, width))
+    largest = math.sqrt(float((root * root).sum(axis=1).max()))
+    for i in range(width):
+        rest = root[i].copy()
+        for _ in range(2):
+            part = basis[:i] @ rest
+            lower[i, :i] += part
+            rest -= part @ basis[:i]
+        norm = math.sqrt(float(rest @ rest))
+        if norm > DEPENDENT * largest:
+            lower[i, i] = norm
+            basis[i] = rest / norm
+    return lower, basis
+
+
+def lower_factor(root: Float) -> Float:
+    """The lower triangular L with non-negative diagonal and ``L L' = root root'``; zero columns for absent directions."""
+    if len(root) == 1:
+        return np.abs(root)
+    return lower_basis(root)[0]
+
+
+class Engine:
+    """Owns the arrays of a model. Not safe for use from two threads at once: the workspace is shared."""
+
+    def __init__(self, model: CompiledModel, control: Control) -> None:
+        _check_memory(model, control)
+        self.model = model
+        self.assembled: Assembled = assemble(model, standardize(model))
+        frame = model.frame
+        self.n = frame.n
+        self.rank = len(self.assembled.kept)
+        self.log_weights = 0.0 if frame.weights is None else float(np.log(frame.weights).sum())
+        self.work = _workspace(model, self.assembled)
+        self.grad_lam = np.zeros(self.assembled.lam_size)
+        self.theta_map = self._theta_map()
+        standard = self.assembled.standard
+        # what turns the criterion of the standardized model into that of the user's
+        self._shift_ml = 2.0 * self.n * math.log(standard.y_scale) - self.log_weights
+        self._shift_reml = (
+            2.0 * (self.n - self.rank) * math.log(standard.y_scale)
+            - self.log_weights
+            + 2.0 * float(np.log(standard.x_scale[self.assembled.kept]).sum())
+        )
+
+    def _theta_map(self) -> ThetaMap:
+        position, diagonal, scale, curvature = [], [], [], []
+        for block in self.model.blocks:
+            factor = self.model.factors[block.factor]
+            start = int(self.assembled.arrays.lam_ptr[block.factor])
+            for row, column in zip(block.rows.tolist(), block.columns.tolist(), strict=True):
+                position.append(start + (block.first + row) * factor.width + block.first + column)
+                diagonal.append(int(row == column))
+                # theta sqrt(rows per level) is the signal-to-noise ratio of a level: where the log scale takes over
+                scale.append(math.sqrt(factor.n_levels / self.n) if row == column else 1.0)
+                curvature.append(4.0 * factor.n_levels)
+        return ThetaMap(np.array(position, np.int64), np.array(diagonal, np.int64), np.array(scale), np.array(curvature))
+
+    def criterion_shift(self, reml: bool) -> float:
+        """Add this to a criterion of the standardized model to get the user's."""
+        return self._shift_reml if reml else self._shift_ml
+
+    def dof(self, reml: bool) -> float:
+        return float(self.n - self.rank) if reml else float(self.n)
+
+    def evaluate(self, lam: Float, reml: bool, want_gradient: bool = True) -> tuple[float, Float]:
+        """Criterion (standardized units), and its derivative with respect to every entry of ``lam`` if wanted (else empty)."""
+        gradient = np.zeros(len(lam) if want_gradient else 0)
+        value = profiled.evaluate(self.assembled.arrays, self.assembled.cross, lam, self.work, reml, self.dof(reml),
+                                  gradient)
+        return value, gradient
+
+    def block_slice(self, block: RandomBlock) -> tuple[slice, int]:
+        """Where a factor's Lambda lies in ``lam``, and its width."""
+        start = int(self.assembled.arrays.lam_ptr[block.factor])
+        width = self.model.factors[block.factor].width
+        return slice(start, start + width * width), width
+
+    def block_lambda(self, lam: Float, block: RandomBlock) -> Float:
+        """The term's own ``width x width`` Lambda inside ``lam``: a view."""
+        where, width = self.block_slice(block)
+        square = lam[where].reshape(width, width)
+        own = slice(block.first, block.first + block.width)
+        return square[own, own]
+
+    def effect_map(self, block: RandomBlock) -> Float:
+        """T of ``b_user = T b`` for one term."""
+        centred = block.term.lhs.intercept and block.family == "full"
+        return self.assembled.standard.effect_map(block.factor, block.first, block.width,
+                                                  term_intercept(centred))
+
+    def theta(self, lam: Float) -> Float:
+        """Theta in the user's units."""
+        out = np.zeros(self.model.n_theta)
+        for block in self.model.blocks:
+            root = self.effect_map(block) @ self.block_lambda(lam, block)
+            lower = np.diag(np.abs(np.diag(root))) if block.family == "diagonal" else lower_factor(root)
+            out[block.theta] = lower[block.rows, block.columns]
+        return out
+
+    def lam(self, theta: Float) -> Float:
+        """``lam`` in standardized units for a theta in the user's."""
+        out = np.zeros(self.assembled.lam_size)
+        for block in self.model.blocks:
+            lower = np.zeros((block.width, block.width))
+            lower[block.rows, block.columns] = theta[block.theta]
+            root: Float = np.linalg.solve(self.effect_map(block), lower).astype(np.float64)
+            self.block_lambda(out, block)[...] = (
+                np.diag(np.diag(root)) if block.family == "diagonal" else lower_factor(root)
+            )
+        return out
+
+    def solve(self) -> Float:
+        """The solution column w after an evaluation; spherical effects and coefficients are ``-w`` (scaled response)."""
+        gradient.solve_border(self.assembled.arrays, self.work)
+        gradient.solve_blocks(self.assembled.arrays, self.work)
+        return self.work.solution
+
+    def conditional_inverse(self, lam: Float, reml: bool) -> tuple[Float, ...]:
+        """Per factor, the diagonal blocks of ``(Lambda'Z'WZLambda + I)^{-1}`` at ``lam``, shape (levels, width, width)."""
+        self.evaluate(lam, reml, want_gradient=False)
+        gradient.selected_inverse(self.assembled.arrays, self.assembled.cross, lam, self.work, 0.0, 0, np.zeros(0))
+        plan = self.model.plan
+        blocks = []
+        for k, factor in enumerate(self.model.factors):
+            start = int(plan.diag_ptr[plan.first_block[k]])
+            size = factor.n_levels * factor.width**2
+            blocks.append(self.work.inverse_diag[start : start + size].reshape(-1, factor.width, factor.width).copy())
+        return tuple(blocks)
+
+
+def _workspace(model: CompiledModel, assembled: Assembled) -> Workspace:
+    plan, arrays = model.plan, assembled.arrays
+    widest = max(int(plan.width.max()), 1)
+    columns = max(int(arrays.panel_cols.max()), widest)
+    size = plan.trunk_size + arrays.border
+    first = plan.first_filled
+    lower = assembled.cross.panel.shape[0]
+    if plan.n_sparse < len(arrays.panel_ptr):
+        lower = int(arrays.panel_ptr[plan.n_sparse])
+    filled = lower - int(arrays.panel_ptr[first]) if first < plan.n_sparse else 0
+    return Workspace(
+        lower_diag=np.zeros(plan.diag_size),
+        lower_panel=np.zeros(lower),
+        trunk=np.zeros((size, size)),
+        inverse_diag=np.zeros(plan.diag_size),
+        inverse_panel=np.zeros(filled),
+        inverse_trunk=np.zeros((size, size)),
+        solution=np.zeros(plan.trunk_start + size),
+        scratch_u=np.zeros(widest * columns),
+        scratch_q=np.zeros(widest * columns),
+        scratch_small=np.zeros(4 * widest * widest),
+        columns=np.zeros(columns, np.int64),
+    )
+
+
+def available_memory() -> int:
+    """Bytes of memory free on this machine, as far as the operating system says."""
+    import os
+
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 1 << 62
+
+
+def _check_memory(model: CompiledModel, control: Control) -> None:
+    plan = model.plan
+    limit = control.memory_limit
+    if limit is None:
+        if plan.bytes < 1 << 28:
+            return
+        limit = int(0.8 * available_memory())
+    if plan.bytes > limit:
+        trunk = [model.factors[k].group.name for k in plan.order[plan.n_chain :]]
+        raise FitError(
+            f"the factorization needs {plan.bytes / 2**30:.2f} GiB and may take {limit / 2**30:.2f} GiB; its dense trunk has "
+            f"{plan.trunk_size} columns (factors {', '.join(trunk) or 'none'}). Raise control(memory_limit=) if the "
+            "machine has the memory, or leave out a crossed factor",
+            reason_code="memory_limit",
+            bytes=plan.bytes,
+            limit=limit,
+            trunk_size=plan.trunk_size,
+        )

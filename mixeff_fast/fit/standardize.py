@@ -1,0 +1,118 @@
+"""Shift and scale of the columns inside the engine, and the way back to the user's units.
+
+Scales are powers of two, so standardizing rounds nothing. A column is centred only where the model's span is closed under
+it: fixed-effect columns and the response beside an intercept, random-effect columns beside an intercept in the same
+unstructured block. ``b_user = T b`` with an upper triangular T per random term, ``beta_user = C beta``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixeff_fast.compile import CompiledModel
+
+    Float = NDArray[np.float64]
+
+SAMPLE_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Standardization:
+    """Shifts and scales.
+
+    Attributes
+    ----------
+    x_shift, x_scale
+        Per fixed-effect column, shape (p,): the engine sees ``(x - shift) / scale``.
+    y_shift, y_scale
+        Of the response (offset already subtracted).
+    z_shift, z_scale
+        Per factor, shape (width,).
+    intercept
+        Position of the intercept among the fixed-effect columns, or -1.
+    """
+
+    x_shift: Float
+    x_scale: Float
+    y_shift: float
+    y_scale: float
+    z_shift: tuple[Float, ...]
+    z_scale: tuple[Float, ...]
+    intercept: int
+
+    def beta_map(self) -> Float:
+        """C of ``beta_user = C beta + y_shift e_intercept``, for coefficients of the scaled response; shape (p, p)."""
+        c = np.diag(self.y_scale / self.x_scale)
+        if self.intercept >= 0:
+            c[self.intercept] -= self.y_scale * self.x_shift / self.x_scale
+        return c
+
+    def effect_map(self, factor: int, first: int, width: int, intercept: int) -> Float:
+        """T of ``b_user = T b`` for one random term (relative to sigma, so the response scale drops out)."""
+        shift = self.z_shift[factor][first : first + width]
+        scale = self.z_scale[factor][first : first + width]
+        t = np.diag(1.0 / scale)
+        if intercept >= 0:
+            t[intercept] -= shift / scale
+        return t
+
+
+def power_of_two(x: float) -> float:
+    """The power of two nearest below ``x``; 1 for zero and for what is not finite."""
+    if not np.isfinite(x) or x <= 0.0:
+        return 1.0
+    return float(2.0 ** np.floor(np.log2(x)))
+
+
+def _shift_scale(columns: Float, centred: NDArray[np.bool_]) -> tuple[Float, Float]:
+    shift = np.where(centred, columns.mean(axis=0), 0.0)
+    rms = np.sqrt(np.mean((columns - shift) ** 2, axis=0))
+    return shift, np.array([power_of_two(v) for v in rms.tolist()])
+
+
+def term_intercept(design_intercept: bool) -> int:
+    """Where the intercept column of a design stands: first, if there is one."""
+    return 0 if design_intercept else -1
+
+
+def standardize(model: CompiledModel) -> Standardization:
+    """Shifts and scales from the rows, or from an evenly spaced sample of them when there are many.
+
+    Any shift near the data and any scale near the spread serve: the fit does not depend on them but for rounding.
+    """
+    frame = model.frame
+    step = max(1, -(-frame.n // SAMPLE_ROWS))
+    rows = slice(0, frame.n, step)
+    n = len(range(0, frame.n, step))
+    p = len(model.fixed.names)
+    x = np.empty((n, p))
+    model.fixed.fill(frame.variables, rows, x)
+    y = frame.response[rows] if frame.offset is None else frame.response[rows] - frame.offset[rows]
+    intercept = term_intercept(model.formula.fixed.intercept)
+    centred = np.full(p, intercept >= 0)
+    if intercept >= 0:
+        centred[intercept] = False
+    x_shift, x_scale = _shift_scale(x, centred)
+    y_shift, y_scale = _shift_scale(y[:, None], np.array([intercept >= 0]))
+    z_shift, z_scale = [], []
+    for factor in model.factors:
+        shift, scale = np.zeros(factor.width), np.ones(factor.width)
+        for i in factor.blocks:
+            block = model.blocks[i]
+            z = np.empty((n, block.width))
+            block.design.fill(frame.variables, rows, z)
+            centred = np.full(block.width, block.term.lhs.intercept and block.family == "full")
+            if block.term.lhs.intercept:
+                centred[0] = False
+            columns = slice(block.first, block.first + block.width)
+            shift[columns], scale[columns] = _shift_scale(z, centred)
+        z_shift.append(shift)
+        z_scale.append(scale)
+    return Standardization(x_shift, x_scale, float(y_shift[0]), float(y_scale[0]), tuple(z_shift), tuple(z_scale),
+                           intercept)
