@@ -1,0 +1,65 @@
+"""Linear mixed models: Polars in, certified fits out.
+
+>>> import mixeff_fast as mf
+>>> fit = mf.lmm("Reaction ~ Days + (Days | Subject)", mf.datasets.load("sleepstudy"))
+>>> round(fit.reml_criterion, 4)
+1743.6283
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mixeff_fast._version import __version__
+
+if TYPE_CHECKING:
+    from mixeff_fast import datasets, errors
+    from mixeff_fast.fit.control import Control, control
+    from mixeff_fast.models.compare import ModelComparison, compare
+    from mixeff_fast.models.lmm import LinearMixedModel
+    from mixeff_fast.models.parse import parse_formula
+    from mixeff_fast.models.spec import ModelSpec, compile_model, lmm
+
+_HOMES = {
+    "Control": "mixeff_fast.fit.control",
+    "LinearMixedModel": "mixeff_fast.models.lmm",
+    "ModelComparison": "mixeff_fast.models.compare",
+    "ModelSpec": "mixeff_fast.models.spec",
+    "compare": "mixeff_fast.models.compare",
+    "compile_model": "mixeff_fast.models.spec",
+    "control": "mixeff_fast.fit.control",
+    "lmm": "mixeff_fast.models.spec",
+    "parse_formula": "mixeff_fast.models.parse",
+}
+_MODULES = ("datasets", "errors")
+
+__all__ = [
+    "Control",
+    "LinearMixedModel",
+    "ModelComparison",
+    "ModelSpec",
+    "__version__",
+    "compare",
+    "compile_model",
+    "control",
+    "datasets",
+    "errors",
+    "lmm",
+    "parse_formula",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"mixeff_fast.{name}")
+    else:
+        raise AttributeError(f"module 'mixeff_fast' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""What users hold: compiled specifications and fitted models. Each method calls a room below."""

@@ -1,0 +1,506 @@
+"""A fitted linear mixed model. Properties are numbers known after the fit; methods call the rooms below."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from mixeff_fast.compile import compile_lmm
+from mixeff_fast.errors import ArgumentError, ConvergenceNotice, DataError, RankNotice
+from mixeff_fast.fit import matrices, tables
+from mixeff_fast.fit.lmm import LmmResult, conditional_covariances, criterion_at, fit_lmm, fitted_values
+from mixeff_fast.formula import update_formula
+from mixeff_fast.inference import theta as theta_inference
+from mixeff_fast.inference import wald
+from mixeff_fast.models.spec import Call, ModelSpec
+from mixeff_fast.prediction.predict import predict_rows
+from mixeff_fast.resample.simulate import simulate_responses
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from scipy.sparse import csc_matrix
+
+    from mixeff_fast.fit.control import Control
+    from mixeff_fast.fit.engine import Engine
+    from mixeff_fast.report.summary import Summary
+    from mixeff_fast.schemas.fit import FitArtifact, OptimizerCertificate
+    from mixeff_fast.vocabulary import FitStatus, ResidualType
+
+    Float = NDArray[np.float64]
+
+
+def fit_spec(spec: ModelSpec, reml: bool, control: Control) -> LinearMixedModel:
+    """Fit a compiled model and issue the notices that the fit gives rise to."""
+    engine, result = fit_lmm(spec.compiled, reml, control)
+    names = [n for n, gone in zip(spec.compiled.fixed.names, result.aliased.tolist(), strict=True) if gone]
+    if names:
+        warnings.warn(
+            f"the fixed-effect columns are rank deficient; left out as combinations of others: {', '.join(names)}",
+            RankNotice,
+            stacklevel=4,
+        )
+    if result.certificate.quality == "failed":
+        warnings.warn(
+            f"the fit is {result.certificate.status}: {result.certificate.reason}", ConvergenceNotice, stacklevel=4
+        )
+    return LinearMixedModel(spec, control, engine, result)
+
+
+class LinearMixedModel:
+    """A fitted linear mixed model: what :func:`lmm` returns.
+
+    Arrays are in the order of ``coef_names`` or ``theta_names`` and in the units of the data. An aliased fixed-effect
+    column (a combination of columns to its left) keeps its place, with NaN for its estimate.
+
+    Attributes
+    ----------
+    spec
+        The compiled model.
+    control
+        The settings of the fit.
+    result
+        The numbers, as a frozen record.
+    """
+
+    spec: ModelSpec
+    control: Control
+    result: LmmResult
+    _engine: Engine
+
+    def __init__(self, spec: ModelSpec, control: Control, engine: Engine, result: LmmResult) -> None:
+        self.spec = spec
+        self.control = control
+        self.result = result
+        self._engine = engine
+
+    @property
+    def beta(self) -> Float:
+        """Fixed effects, shape (p,); NaN where aliased."""
+        return self.result.beta
+
+    @property
+    def std_error(self) -> Float:
+        """Model-based standard errors of ``beta``, shape (p,)."""
+        return wald.standard_errors(self.result.vcov)
+
+    @property
+    def coef_names(self) -> tuple[str, ...]:
+        """Names of the fixed-effect columns, as R's ``model.matrix`` gives them."""
+        return self.spec.compiled.fixed.names
+
+    @property
+    def theta(self) -> Float:
+        """Relative covariance parameters, lme4's order and signs, shape (n_theta,)."""
+        return self.result.theta
+
+    @property
+    def theta_names(self) -> tuple[str, ...]:
+        """``group.effect`` on the diagonal of Lambda, ``group.effect.effect`` below it."""
+        return self.spec.compiled.theta_names
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation of a row with weight 1."""
+        return self.result.sigma
+
+    @property
+    def reml(self) -> bool:
+        """Whether the REML criterion was minimized."""
+        return self.result.reml
+
+    @property
+    def loglik(self) -> float:
+        """Log-likelihood, or the REML log-likelihood for a REML fit, with all constants."""
+        return -0.5 * self.result.objective
+
+    @cached_property
+    def deviance(self) -> float:
+        """-2 log-likelihood (ML); for a REML fit, evaluated at its estimates of theta."""
+        return self._criterion(False)
+
+    @cached_property
+    def reml_criterion(self) -> float:
+        """The REML criterion; for an ML fit, evaluated at its estimates of theta."""
+        return self._criterion(True)
+
+    def _criterion(self, reml: bool) -> float:
+        if reml == self.result.reml:
+            return self.result.objective
+        return criterion_at(self._engine, self.result.lam, reml)
+
+    @property
+    def n_parameters(self) -> int:
+        """Estimated parameters: fixed effects, theta and sigma."""
+        return int((~self.result.aliased).sum()) + len(self.theta) + 1
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, ``-2 loglik + 2 n_parameters``."""
+        return self.result.objective + 2.0 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, ``-2 loglik + log(nobs) n_parameters``."""
+        return self.result.objective + math.log(self.nobs) * self.n_parameters
+
+    @property
+    def nobs(self) -> int:
+        """Rows in the fit."""
+        return self.spec.compiled.frame.n
+
+    @property
+    def df_residual(self) -> int:
+        """``nobs - n_parameters``, as lme4 counts."""
+        return self.nobs - self.n_parameters
+
+    @property
+    def ngrps(self) -> dict[str, int]:
+        """Levels of each grouping factor."""
+        return {factor.group.name: factor.n_levels for factor in self.spec.compiled.factors}
+
+    @property
+    def formula(self) -> str:
+        """The canonical formula."""
+        return self.spec.formula
+
+    @property
+    def call(self) -> Call:
+        """The arguments of the fit."""
+        return self.spec.call
+
+    @cached_property
+    def fitted(self) -> Float:
+        """Conditional fitted values, offset included, shape (nobs,)."""
+        return fitted_values(self.spec.compiled, self.result)
+
+    @property
+    def weights(self) -> Float:
+        """Prior weights, shape (nobs,); ones when none were given."""
+        given = self.spec.compiled.frame.weights
+        return np.ones(self.nobs) if given is None else given
+
+    @property
+    def offset(self) -> Float:
+        """Offset, shape (nobs,); zeros when none was given."""
+        given = self.spec.compiled.frame.offset
+        return np.zeros(self.nobs) if given is None else given
+
+    @property
+    def fit_status(self) -> FitStatus:
+        """The certificate's verdict, such as ``"converged_interior"``."""
+        return self.result.certificate.status
+
+    @property
+    def handle_alive(self) -> bool:
+        """Whether the factorization is in memory."""
+        return self._engine is not None
+
+    def fixef(self) -> pl.DataFrame:
+        """Fixed effects as a table: ``term``, ``estimate`` (null where aliased)."""
+        return tables.fixef_table(self.coef_names, self.beta)
+
+    def coef(self) -> pl.DataFrame:
+        """Fixed effects plus conditional modes, per level: ``grpvar``, ``grp``, ``term``, ``estimate``."""
+        return tables.coef_table(self.spec.compiled, self.beta, self.result.effects)
+
+    @cached_property
+    def _conditional_covariances(self) -> tuple[Float, ...]:
+        return conditional_covariances(self._engine, self.result)
+
+    def ranef(self, cond_var: bool = False) -> pl.DataFrame:
+        """Conditional modes of the random effects, the long shape of R's ``as.data.frame(ranef())``.
+
+        Parameters
+        ----------
+        cond_var
+            Add ``condsd``, the conditional standard deviation given the data and the estimates.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``grpvar``, ``term``, ``grp``, ``condval`` and with ``cond_var`` also ``condsd``.
+        """
+        covariances = self._conditional_covariances if cond_var else None
+        return tables.ranef_table(self.spec.compiled, self.result.effects, covariances)
+
+    def varcorr(self) -> pl.DataFrame:
+        """Variances, covariances and correlations, the long shape of R's ``as.data.frame(VarCorr())``.
+
+        ``grp``, ``var1``, ``var2``, ``vcov``, ``sdcor``: variances first (``var2`` null), then covariances, the residual
+        last.
+        """
+        return tables.varcorr_table(self.spec.compiled, self.result)
+
+    def vcov(self, type: Literal["fixed", "theta"] = "fixed", correlation: bool = False) -> Float:
+        """Covariance matrix of the fixed effects or of theta.
+
+        Parameters
+        ----------
+        type
+            ``"fixed"``: ``sigma^2 (X'V^{-1}X)^{-1}``, shape (p, p), NaN for aliased columns. ``"theta"``: twice the inverse
+            Hessian of the profiled criterion, shape (n_theta, n_theta).
+        correlation
+            Scale to correlations.
+
+        Raises
+        ------
+        InferenceUnavailable
+            ``"theta"`` at a boundary, where the estimate has no normal approximation.
+        """
+        if type == "fixed":
+            matrix = self.result.vcov
+        elif type == "theta":
+            matrix = theta_inference.theta_covariance(self._engine, self.result)
+        else:
+            raise ArgumentError(f'type is "fixed" or "theta", not {type!r}', argument="type")
+        if correlation:
+            scale = np.sqrt(np.diag(matrix))
+            matrix = matrix / np.outer(scale, scale)
+        return np.array(matrix)
+
+    def model_frame(self) -> pl.DataFrame:
+        """The response and the columns that the model reads, as the fit used them, one row per row in the fit."""
+        from mixeff_fast.models.access import model_frame
+
+        return model_frame(self.spec.compiled)
+
+    def model_matrix(self, type: Literal["fixed", "random"] = "fixed") -> Float | csc_matrix:
+        """X as an array of shape (nobs, p), or Z as a SciPy CSC matrix of shape (nobs, q)."""
+        if type == "fixed":
+            return matrices.fixed_matrix(self.spec.compiled)
+        if type == "random":
+            return matrices.random_matrix(self.spec.compiled)
+        raise ArgumentError(f'type is "fixed" or "random", not {type!r}', argument="type")
+
+    def terms(self) -> pl.DataFrame:
+        """The terms of the model: ``term``, ``part`` (fixed, random), ``group``, ``columns`` (number of)."""
+        from mixeff_fast.models.access import term_table
+
+        return term_table(self.spec.compiled)
+
+    def get_me(self, name: str) -> Any:
+        """Extract a piece of the model by lme4's name for it.
+
+        Parameters
+        ----------
+        name
+            ``X``, ``Z``, ``Zt``, ``Lambda``, ``Lambdat``, ``theta``, ``lower``, ``beta``, ``fixef``, ``u``, ``b``, ``y``, ``mu``,
+            ``sigma``, ``flist``, ``cnms``, ``n_rtrms``, ``n_rfacs``, ``is_REML``, ``devcomp``.
+
+        Raises
+        ------
+        ArgumentError
+            Any other name.
+        """
+        from mixeff_fast.models.access import get_me
+
+        return get_me(self, name)
+
+    def loglik_at(self, reml: bool | None = None) -> float:
+        """Log-likelihood (``reml=False``) or REML log-likelihood (``True``) at the estimates; really recomputed."""
+        return -0.5 * self._criterion(self.reml if reml is None else reml)
+
+    def extract_aic(self, k: float = 2.0) -> tuple[int, float]:
+        """Number of parameters and ``-2 loglik + k n_parameters``, always on the ML scale, as R's ``extractAIC``."""
+        return self.n_parameters, self.deviance + k * self.n_parameters
+
+    def is_singular(self, tol: float = 1e-4) -> bool:
+        """Whether some random-effect direction has a standard deviation below ``tol`` times sigma.
+
+        Directions are judged on standardized columns, so the answer does not depend on units of measurement.
+        """
+        if not tol >= 0.0:
+            raise ArgumentError(f"tol is not negative, unlike {tol!r}", argument="tol")
+        return any(bool(np.any(values < tol)) for values in self.result.singular)
+
+    def optimizer_certificate(self) -> OptimizerCertificate:
+        """The evidence that the fit is an optimum, as a pydantic artifact."""
+        return self.artifact.certificate
+
+    def residuals(self, type: ResidualType = "response", scaled: bool = False) -> Float:
+        """Residuals, shape (nobs,).
+
+        Parameters
+        ----------
+        type
+            ``"response"`` and ``"working"``: y minus fitted. ``"pearson"`` and ``"deviance"``: that times the root of the
+            weight.
+        scaled
+            Divide by sigma.
+        """
+        raw = self.spec.compiled.frame.response - self.fitted
+        if type in ("pearson", "deviance"):
+            given = self.spec.compiled.frame.weights
+            raw = raw if given is None else raw * np.sqrt(given)
+        elif type not in ("response", "working"):
+            raise ArgumentError(
+                f'type is "response", "pearson", "deviance" or "working", not {type!r}', argument="type"
+            )
+        return raw / self.sigma if scaled else raw
+
+    def predict(
+        self,
+        newdata: Any = None,
+        *,
+        re_form: str | None = None,
+        allow_new_levels: bool = False,
+        offset: Any = None,
+    ) -> Float:
+        """Predicted responses, shape (rows,).
+
+        Parameters
+        ----------
+        newdata
+            Data of any accepted kind; None predicts the rows of the fit.
+        re_form
+            None conditions on all random effects; ``"population"`` on none (R's ``re.form = NA``); a formula such as
+            ``"~(1 | g)"`` on those it names.
+        allow_new_levels
+            Predict unseen levels of grouping factors with effects of zero instead of refusing them.
+        offset
+            Replaces the offset that was given as an argument of the fit: column, expression or array.
+
+        Raises
+        ------
+        DataError, ArgumentError
+            Missing columns, unseen levels, an unknown ``re_form``.
+
+        Examples
+        --------
+        >>> import mixeff_fast as mf, polars as pl
+        >>> fit = mf.lmm("Reaction ~ Days + (Days | Subject)", mf.datasets.load("sleepstudy"))
+        >>> fit.predict(pl.DataFrame({"Days": [0.0, 10.0]}), re_form="population").round(3).tolist()
+        [251.405, 356.078]
+        """
+        return predict_rows(self.spec.compiled, self.result, newdata, re_form, allow_new_levels, offset)
+
+    def simulate(
+        self, nsim: int = 1, seed: int | None = None, re_form: Literal["population"] | None = "population"
+    ) -> pl.DataFrame:
+        """New responses from the fitted model: columns ``sim_1 ... sim_nsim``.
+
+        Parameters
+        ----------
+        nsim
+            Number of replicates.
+        seed
+            Replicate i depends on (seed, i) only. None draws a seed; the column names do not tell which, so give one to
+            reproduce.
+        re_form
+            ``"population"`` draws new random effects; None keeps them at their conditional modes.
+        """
+        if isinstance(nsim, bool) or not isinstance(nsim, int) or nsim < 1:
+            raise ArgumentError(f"nsim is a positive whole number, not {nsim!r}", argument="nsim")
+        if re_form not in (None, "population"):
+            raise ArgumentError(f're_form is None or "population", not {re_form!r}', argument="re_form")
+        key = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        draws = simulate_responses(self._engine, self.result, nsim, key, re_form is None)
+        return pl.DataFrame({f"sim_{i + 1}": draws[i] for i in range(nsim)})
+
+    def refit(self, newresp: Any) -> LinearMixedModel:
+        """The same model fitted to a new response.
+
+        Parameters
+        ----------
+        newresp
+            One finite number per row in the fit (an array, list or Polars series).
+        """
+        y = np.ascontiguousarray(np.asarray(newresp, np.float64))
+        frame = self.spec.compiled.frame
+        if y.shape != (frame.n,):
+            raise DataError(f"the new response has shape {y.shape}; the fit has {frame.n} rows", nobs=frame.n)
+        bad = np.flatnonzero(~np.isfinite(y))
+        if len(bad):
+            raise DataError(
+                f"the new response is not finite in rows {bad[:5].tolist()} ({len(bad)} rows)",
+                rows=bad[:5].tolist(), count=len(bad),
+            )
+        spec = ModelSpec(self.spec.call, compile_lmm(replace(frame, response=y)))
+        return fit_spec(spec, self.reml, self.control)
+
+    def update(self, formula: str | None = None, **changes: Any) -> LinearMixedModel:
+        """Fit again with changes.
+
+        Parameters
+        ----------
+        formula
+            A new formula; ``.`` stands for the old left-hand or right-hand side, as in ``". ~ . - Days"``.
+        changes
+            Any of ``data, weights, offset, subset, na_action, contrasts, reml, control``.
+
+        Raises
+        ------
+        ArgumentError
+            An argument that is not one of these.
+        """
+        known = {"data", "weights", "offset", "subset", "na_action", "contrasts"}
+        unknown = sorted(set(changes) - known - {"reml", "control"})
+        if unknown:
+            raise ArgumentError(
+                f"update() takes formula, {', '.join(sorted(known | {'reml', 'control'}))}; not {', '.join(unknown)}",
+                argument=unknown[0],
+            )
+        text = self.call.formula
+        if formula is not None:
+            text = update_formula(self.spec.compiled.formula, formula)
+        call = replace(self.call, formula=text, **{k: v for k, v in changes.items() if k in known})
+        control = changes.get("control") or replace(self.control, start=None)
+        return fit_spec(ModelSpec(call, compile_lmm(call.frame())), changes.get("reml", self.reml), control)
+
+    def confint(
+        self, parm: Sequence[str] | None = None, *, level: float = 0.95, method: Literal["asymptotic"] = "asymptotic"
+    ) -> pl.DataFrame:
+        """Confidence intervals.
+
+        Parameters
+        ----------
+        parm
+            Names of parameters; None gives all.
+        level
+            Coverage.
+        method
+            ``"asymptotic"``: Wald intervals from the normal distribution, for fixed effects only; rows of theta and sigma
+            say so in ``status`` and ``reason_code``.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``parameter, estimate, lower, upper, level, method, status, reason_code``.
+        """
+        if method != "asymptotic":
+            raise ArgumentError(f'method is "asymptotic", not {method!r}', argument="method")
+        others = [*zip(self.theta_names, self.theta.tolist(), strict=True), ("sigma", self.sigma)]
+        return wald.wald_intervals(self.coef_names, self.beta, self.result.vcov, others, parm, level)
+
+    def summary(self) -> Summary:
+        """The fit in lme4's layout. ``str()`` prints it; ``.table`` has the fixed effects, with Wald z rows for now."""
+        from mixeff_fast.report.summary import Summary
+
+        return Summary(self.artifact, self.spec.artifact)
+
+    @cached_property
+    def artifact(self) -> FitArtifact:
+        """The fit as a versioned pydantic artifact."""
+        from mixeff_fast.models.artifacts import fit_artifact
+
+        return fit_artifact(self)
+
+    def as_json(self, pretty: bool = False) -> str:
+        """The fit's artifact as JSON text; ``pretty`` indents it."""
+        return self.artifact.model_dump_json(indent=2 if pretty else None)
+
+    def __repr__(self) -> str:
+        from mixeff_fast.report.summary import short_text
+
+        return short_text(self.artifact)
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()

@@ -1,0 +1,107 @@
+"""Predictions for the rows of the fit or for new data: population, conditional on all random effects, or on some."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixeff_fast.errors import ArgumentError, DataError
+from mixeff_fast.fit.lmm import linear_predictor
+from mixeff_fast.formula import model_formula, render
+from mixeff_fast.frame import read_new
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixeff_fast.compile import CompiledModel
+    from mixeff_fast.fit.lmm import LmmResult
+
+    Float = NDArray[np.float64]
+
+
+def chosen_effects(model: CompiledModel, effects: tuple[Float, ...], re_form: str | None) -> tuple[Float | None, ...]:
+    """Effects to condition on: all (None), none (``"population"``), or those a formula names; per factor, None for none.
+
+    Raises
+    ------
+    ArgumentError
+        A term the model does not have.
+    """
+    if re_form is None:
+        return effects
+    if re_form == "population":
+        return tuple(None for _ in effects)
+    text = re_form.strip()
+    if not text.startswith("~"):
+        raise ArgumentError(
+            f're_form is None, "population" or a one-sided formula such as "~(1 | g)", not {re_form!r}', argument="re_form"
+        )
+    kept = [np.zeros_like(e) for e in effects]
+    used = [False] * len(effects)
+    for term in model_formula("response " + text).random:
+        wanted = {"(Intercept)"} if term.lhs.intercept else set()
+        labels = {t.name for t in term.lhs.terms}
+        found: set[str] = set()
+        for block in model.blocks:
+            if model.factors[block.factor].group.name != term.group_name:
+                continue
+            for j, (name, index) in enumerate(zip(block.names, block.design.term_index, strict=True)):
+                label = "(Intercept)" if index == 0 else block.design.labels[index - 1]
+                if (name == "(Intercept)" and wanted) or label in labels:
+                    column = block.first + j
+                    kept[block.factor][:, column] = effects[block.factor][:, column]
+                    used[block.factor] = True
+                    found.add(label)
+        missing = (wanted | labels) - found
+        if missing:
+            raise ArgumentError(
+                f"re_form asks for {', '.join(sorted(missing))} by {term.group_name}, which the model "
+                f"{render(model.formula)} does not have",
+                argument="re_form",
+                missing=sorted(missing),
+            )
+    return tuple(e if u else None for e, u in zip(kept, used, strict=True))
+
+
+def predict_rows(
+    model: CompiledModel,
+    result: LmmResult,
+    newdata: Any,
+    re_form: str | None,
+    allow_new_levels: bool,
+    offset: Any = None,
+) -> Float:
+    """Predicted responses, shape (rows,).
+
+    Raises
+    ------
+    DataError
+        Columns missing from ``newdata``, unseen levels of a fixed effect, or unseen levels of a grouping factor without
+        ``allow_new_levels`` (with it their effects are zero, the mean of their distribution).
+    """
+    effects = chosen_effects(model, result.effects, re_form)
+    full = tuple(np.zeros((0, f.width)) if e is None else e for e, f in zip(effects, model.factors, strict=True))
+    frame = model.frame
+    if newdata is None:
+        codes = tuple(None if e is None else f.group.codes for e, f in zip(effects, model.factors, strict=True))
+        out = linear_predictor(model, result.beta, full, frame.variables, codes, frame.n)
+        return out if frame.offset is None else out + frame.offset
+    names = [f.group.name for e, f in zip(effects, model.factors, strict=True) if e is not None]
+    new = read_new(frame.scheme, newdata, fixed=True, groups=names, offset=offset)
+    if not allow_new_levels:
+        for name in names:
+            unseen = np.flatnonzero(new.groups[name].codes < 0)
+            if len(unseen):
+                raise DataError(
+                    f"grouping factor {name!r} has levels in rows {unseen[:5].tolist()} ({len(unseen)} rows) that the fit has "
+                    "not seen; allow_new_levels=True predicts them with random effects of zero",
+                    column=name,
+                    rows=unseen[:5].tolist(),
+                    count=len(unseen),
+                )
+    codes = tuple(
+        None if e is None else new.groups[f.group.name].codes for e, f in zip(effects, model.factors, strict=True)
+    )
+    out = linear_predictor(model, result.beta, full, new.variables, codes, new.n)
+    return out if new.offset is None else out + new.offset

@@ -1,0 +1,1 @@
+"""The only author of prose: artifacts in, text and HTML out."""

@@ -1,0 +1,1 @@
+"""Simulation from a fitted model."""
