@@ -44,6 +44,34 @@ def p_value(p: float | None, log_p: float | None) -> str:
     return f"{10 ** (exponent - math.floor(exponent)):.2f}e{math.floor(exponent)}"
 
 
+def fixed(value: float, places: int) -> str:
+    """A number with ``places`` decimals; what rounds to zero has no sign."""
+    text = f"{value:.{places}f}"
+    return text.lstrip("-") if float(text) == 0.0 else text
+
+
+def _abbreviated(name: str, length: int) -> str:
+    letters = list(name)
+    for removable in ("aeiou", "abcdefghijklmnopqrstuvwxyz"):
+        for i in range(len(letters) - 1, 0, -1):
+            if len(letters) <= length:
+                break
+            if letters[i] in removable and letters[i - 1] != " ":
+                del letters[i]
+    return "".join(letters)
+
+
+def abbreviate(names: Sequence[str], length: int = 6) -> list[str]:
+    """Short, distinct names as R's ``abbreviate`` makes them: lower-case vowels go first, then lower-case letters."""
+    short = [_abbreviated(name, length) for name in names]
+    longest = max((len(name) for name in names), default=0)
+    while len(set(short)) < len(set(names)) and length < longest:
+        length += 1
+        again = {s for s in short if short.count(s) > 1}
+        short = [_abbreviated(name, length) if s in again else s for name, s in zip(names, short, strict=True)]
+    return short
+
+
 def grid(columns: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     """Lines of a table: the first ``left`` columns flush left, the others flush right."""
     widths = [max(len(cell) for cell in cells) for cells in columns]

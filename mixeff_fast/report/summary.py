@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mixeff_fast.report.html import preformatted
-from mixeff_fast.report.numbers import column, grid, p_value
+from mixeff_fast.report.numbers import abbreviate, column, fixed, grid, p_value
 
 if TYPE_CHECKING:
     import polars as pl
@@ -112,10 +112,10 @@ def _correlation_lines(fit: FitArtifact) -> list[str]:
     names = [c.term for c in fit.coefficients if c.status == "available"]
     if not 2 <= len(names) <= 20:
         return []
-    short = ["(Intr)" if name == "(Intercept)" else name[:6] for name in names]
-    table = [["", *names[1:]]]
+    short = abbreviate(names)
+    table = [["", *short[1:]]]
     for j, head in enumerate(short[:-1]):
-        table.append([head, *(f"{fit.correlation[i][j]:.3f}" if i > j else "" for i in range(1, len(names)))])
+        table.append([head, *(fixed(fit.correlation[i][j], 3) if i > j else "" for i in range(1, len(names)))])
     return ["", "Correlation of Fixed Effects:", *(line.rstrip() for line in grid(table))]
 
 
@@ -125,7 +125,7 @@ def certificate_line(fit: FitArtifact) -> str:
     text = f"{STATUS[e.status]}; {e.quality}"
     if e.reason:
         text += f" ({e.reason})"
-    return f"{text}. Newton decrement {e.newton_decrement:.1e}, {e.evaluations} evaluations"
+    return f"{text}. Newton decrement {abs(e.newton_decrement):.1e}, {e.evaluations} evaluations"
 
 
 def summary_text(fit: FitArtifact, compiled: CompiledModelArtifact) -> str:
