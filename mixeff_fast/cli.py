@@ -42,7 +42,12 @@ def read_data(name: str) -> pl.DataFrame | pl.LazyFrame:
 
         if not path.is_file():
             raise DataError(f"there is no file {name}", path=name)
-        return pl.scan_parquet(path) if suffix == ".parquet" else pl.read_csv(path, infer_schema_length=None)
+        try:
+            return pl.scan_parquet(path) if suffix == ".parquet" else pl.read_csv(path, infer_schema_length=None)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"{name} cannot be read: {error}", path=name) from error
+    if path.is_file():
+        raise DataError(f"{name} is neither a .csv nor a .parquet file", path=name)
     return datasets.load(name)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
+from mixeff_fast import kernels
 from mixeff_fast.errors import KernelNotice
 from mixeff_fast.kernels._cache import set_listener
 
@@ -15,9 +17,12 @@ def announce(event: str, payload: dict[str, Any]) -> None:
     if event == "compile":
         print("mixeff_fast: compiling its kernels; this happens once per machine and version", file=sys.stderr, flush=True)
     else:
+        path = payload["path"]
+        remedy = ""
+        if path is not None and not Path(path).is_relative_to(Path(kernels.__file__).parent):
+            remedy = f" ({path}). MIXEFF_FAST_CACHE_DIR names another folder"
         warnings.warn(
-            f"compiled kernels cannot be kept on disk ({payload['reason']}); they are compiled again in every process. "
-            "Set MIXEFF_FAST_CACHE_DIR to a folder of your own",
+            f"compiled kernels are not kept on disk and are compiled again in every process: {payload['reason']}{remedy}",
             KernelNotice,
             stacklevel=2,
         )

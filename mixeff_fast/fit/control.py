@@ -72,13 +72,20 @@ def control(
     if isinstance(max_evaluations, bool) or not isinstance(max_evaluations, int) or max_evaluations < 1:
         raise ArgumentError(f"max_evaluations is a positive whole number, not {max_evaluations!r}",
                             argument="max_evaluations")
-    if not 0.0 < tolerance < 1.0:
+    if not _is_number(tolerance) or not 0.0 < tolerance < 1.0:
         raise ArgumentError(f"tolerance lies between 0 and 1, not {tolerance!r}", argument="tolerance")
-    if memory_limit is not None and memory_limit <= 0:
+    if memory_limit is not None and (not _is_number(memory_limit) or memory_limit <= 0):
         raise ArgumentError(f"memory_limit is a positive number of bytes, not {memory_limit!r}", argument="memory_limit")
     values = None
     if start is not None:
-        values = tuple(float(v) for v in start)
+        try:
+            values = tuple(float(v) for v in start)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"start is a sequence of numbers, not {start!r}", argument="start") from error
         if not np.all(np.isfinite(values)):
             raise ArgumentError("start holds values that are not finite", argument="start")
     return Control(verbose, max_evaluations, tolerance, values, memory_limit)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

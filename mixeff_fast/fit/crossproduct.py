@@ -1,6 +1,7 @@
 """Assembly of the cross-product ``[Z X y]'W[Z X y]`` from chunks of rows.
 
-The one place where prior weights enter: every standardized row is multiplied by the square root of its weight.
+The one place where prior weights enter: every standardized row is multiplied by the square root of its weight (in units
+of ``root_weight``).
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def chunks(model: CompiledModel, standard: Standardization, kept: NDArray[np.int
         xy[:, p] = (y - standard.y_shift) / standard.y_scale
         if len(kept) < p:
             xy = np.ascontiguousarray(xy[:, np.append(kept, p)])
-        root = None if frame.weights is None else np.sqrt(frame.weights[rows])[:, None]
+        root = None if frame.weights is None else (np.sqrt(frame.weights[rows]) / standard.root_weight)[:, None]
         if root is not None:
             xy *= root
         z_chunks = []

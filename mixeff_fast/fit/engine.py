@@ -78,10 +78,11 @@ class Engine:
         self.theta_map = self._theta_map()
         standard = self.assembled.standard
         # what turns the criterion of the standardized model into that of the user's
-        self._shift_ml = 2.0 * self.n * math.log(standard.y_scale) - self.log_weights
+        weights = 2.0 * self.n * math.log(standard.root_weight) - self.log_weights
+        self._shift_ml = 2.0 * self.n * math.log(standard.y_scale) + weights
         self._shift_reml = (
             2.0 * (self.n - self.rank) * math.log(standard.y_scale)
-            - self.log_weights
+            + weights
             + 2.0 * float(np.log(standard.x_scale[self.assembled.kept]).sum())
         )
 

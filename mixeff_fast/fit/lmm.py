@@ -109,6 +109,7 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
     pivot = float(engine.work.trunk[m + p, m + p])
     dof = engine.dof(reml)
     sigma_standard = pivot / np.sqrt(dof)
+    unit = standard.y_scale * standard.root_weight
     n_beta = len(model.fixed.names)
     kept = assembled.kept
     beta = np.full(n_beta, np.nan)
@@ -124,7 +125,7 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
     spherical, effects = [], []
     for k, factor in enumerate(model.factors):
         start = int(plan.first_column[k])
-        u = -w[start : start + factor.n_levels * factor.width].reshape(-1, factor.width) * standard.y_scale
+        u = -w[start : start + factor.n_levels * factor.width].reshape(-1, factor.width) * unit
         spherical.append(u)
         effects.append(u @ user_lambda(engine, lam, factor).T)
     logdet = 2.0 * float(np.log(np.diag(engine.work.trunk)[:m]).sum())
@@ -140,12 +141,12 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
         beta=beta,
         aliased=aliased,
         vcov=vcov,
-        sigma=sigma_standard * standard.y_scale,
+        sigma=float(sigma_standard * unit),
         effects=tuple(effects),
         spherical=tuple(spherical),
         objective=objective + engine.criterion_shift(reml),
         singular=singular_values(engine, lam),
-        pwrss=pivot**2 * standard.y_scale**2,
+        pwrss=(pivot * unit) ** 2,
         logdet=logdet,
         certificate=certificate,
     )
@@ -164,7 +165,7 @@ def user_lambda(engine: Engine, lam: Float, factor: RandomFactor) -> Float:
 def conditional_covariances(engine: Engine, result: LmmResult) -> tuple[Float, ...]:
     """Per factor, ``Var(b | y)`` of each level at the estimates (beta known), shape (levels, width, width).
 
-    ``sigma^2 Lambda (Lambda'Z'WZLambda + I)^{-1} Lambda'``: Bates et al. (2015), eq. 58.
+    ``sigma^2 Lambda (Lambda'Z'WZLambda + I)^{-1} Lambda'``: Bates et al. (2015), eq. 59.
     """
     with single_threaded_blas():
         inverses = engine.conditional_inverse(result.lam, result.reml)

@@ -36,6 +36,8 @@ class Standardization:
         Per factor, shape (width,).
     intercept
         Position of the intercept among the fixed-effect columns, or -1.
+    root_weight
+        The engine divides the prior weights by its square: theta and sigma then do not depend on the weights' units.
     """
 
     x_shift: Float
@@ -45,6 +47,7 @@ class Standardization:
     z_shift: tuple[Float, ...]
     z_scale: tuple[Float, ...]
     intercept: int
+    root_weight: float
 
     def beta_map(self) -> Float:
         """C of ``beta_user = C beta + y_shift e_intercept``, for coefficients of the scaled response; shape (p, p)."""
@@ -54,13 +57,13 @@ class Standardization:
         return c
 
     def effect_map(self, factor: int, first: int, width: int, intercept: int) -> Float:
-        """T of ``b_user = T b`` for one random term (relative to sigma, so the response scale drops out)."""
+        """T of ``b_user = T b`` for one random term, relative to sigma: the response scale drops out, the weights' stays."""
         shift = self.z_shift[factor][first : first + width]
         scale = self.z_scale[factor][first : first + width]
         t = np.diag(1.0 / scale)
         if intercept >= 0:
             t[intercept] -= shift / scale
-        return t
+        return t / self.root_weight
 
 
 def power_of_two(x: float) -> float:
@@ -114,5 +117,6 @@ def standardize(model: CompiledModel) -> Standardization:
             shift[columns], scale[columns] = _shift_scale(z, centred)
         z_shift.append(shift)
         z_scale.append(scale)
+    root_weight = 1.0 if frame.weights is None else power_of_two(float(np.sqrt(frame.weights.mean())))
     return Standardization(x_shift, x_scale, float(y_shift[0]), float(y_scale[0]), tuple(z_shift), tuple(z_scale),
-                           intercept)
+                           intercept, root_weight)

@@ -47,13 +47,12 @@ def coef_table(model: CompiledModel, beta: Float, effects: Sequence[Float]) -> p
     """``grpvar``, ``grp``, ``term``, ``estimate``: fixed effect plus conditional mode, for every level of every factor."""
     parts = []
     for k, factor in enumerate(model.factors):
-        own = {name: i for i, name in enumerate(name for b in factor.blocks for name in model.blocks[b].names)}
+        own = [name for b in factor.blocks for name in model.blocks[b].names]
         names = list(dict.fromkeys([*model.fixed.names, *own]))
         fixed = dict(zip(model.fixed.names, beta.tolist(), strict=True))
         for name in names:
-            value = np.full(factor.n_levels, fixed.get(name, 0.0))
-            if name in own:
-                value = value + effects[k][:, own[name]]
+            columns = [j for j, other in enumerate(own) if other == name]
+            value = fixed.get(name, 0.0) + effects[k][:, columns].sum(axis=1)
             parts.append(
                 pl.DataFrame(
                     {

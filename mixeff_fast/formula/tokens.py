@@ -85,7 +85,7 @@ class Token(NamedTuple):
 
 def refuse_type(text: object) -> NoReturn:
     """Raise the error for a formula that is not a string."""
-    raise ArgumentError(f"A formula is a string, not {type(text).__name__}; write it in quotes.")
+    raise ArgumentError(f"A formula is a string, not {type(text).__name__}; write it in quotes.", argument="formula")
 
 
 def fail(formula: str, kind: ErrorKind, start: int, stop: int, message: str, **fields: Any) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mixeff_fast.errors import FormulaError
 from mixeff_fast.formula.expand import model_formula
 from mixeff_fast.formula.render import render, render_bars, render_fixed
-from mixeff_fast.formula.tokens import Token, tokenize
+from mixeff_fast.formula.tokens import Token, refuse_type, tokenize
 
 if TYPE_CHECKING:
     from mixeff_fast.formula.model import ModelFormula
@@ -29,6 +29,8 @@ def update_formula(old: ModelFormula, new: str) -> str:
     ------
     FormulaError
         ``new`` cannot be read, or removes a random term that the old formula does not have.
+    ArgumentError
+        ``new`` is not a string.
 
     Examples
     --------
@@ -37,6 +39,8 @@ def update_formula(old: ModelFormula, new: str) -> str:
     >>> update_formula(model_formula("y ~ a + (1 | g) + (0 + a | g)"), "log(.) ~ . - (0 + a | g)")
     'log(y) ~ 1 + a + (1 | g)'
     """
+    if not isinstance(new, str):
+        refuse_type(new)
     tilde = next((token for token in tokenize(new) if (token.kind, token.text) == ("op", "~")), None)
     left, right = (new[: tilde.start], new[tilde.stop :]) if tilde else (new, "")
     if not left.strip() or not right.strip():

@@ -120,7 +120,7 @@ class GroupingFactor:
 class Note:
     """A fact about how the data were read that also becomes a diagnostic: ``code`` is stable, ``message`` is prose."""
 
-    code: Literal["grouping_coercion", "unused_levels", "rows_omitted"]
+    code: Literal["grouping_coercion", "unused_levels", "rows_omitted", "predictor_scales"]
     message: str
     column: str | None = None
     payload: dict[str, Any] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -83,12 +83,18 @@ def contrast_matrix(name: str, q: int) -> Floats:
            [ 0.,  2.]])
     """
     if name not in _MATRICES:
-        raise ArgumentError(
-            f"there is no contrast coding {name!r}; use {quoted(_MATRICES)} or a matrix",
-            argument="contrasts",
-            value=name,
-        )
+        _refuse_coding(name, "")
     return _MATRICES[name](q)
+
+
+def _refuse_coding(name: str, key: str) -> NoReturn:
+    raise ArgumentError(
+        f"there is no contrast coding {name!r}{f' for {key!r}' if key else ''}; "
+        f"use one of {quoted(_MATRICES)}, or a matrix",
+        argument="contrasts",
+        value=name,
+        column=key,
+    )
 
 
 def contrast_of(key: str, levels: Levels, wanted: Any = "treatment") -> Contrast:
@@ -131,6 +137,8 @@ def contrast_of(key: str, levels: Levels, wanted: Any = "treatment") -> Contrast
         )
     if not isinstance(wanted, str):
         return _user_contrast(key, levels, wanted)
+    if wanted not in _MATRICES:
+        _refuse_coding(wanted, key)
     matrix = frozen(contrast_matrix(wanted, q))
     return Contrast(wanted, matrix, _suffixes(wanted, levels.labels.to_list()))
 
@@ -159,9 +167,11 @@ def _user_contrast(key: str, levels: Levels, wanted: Any) -> Contrast:
         wanted, names = wanted["matrix"], wanted.get("names")
     try:
         matrix = np.array(wanted, dtype=np.float64)
+        suffixes = tuple(map(str, range(1, q) if names is None else names))
     except (TypeError, ValueError) as problem:
         raise ArgumentError(
-            f"the contrasts of {key!r} are neither the name of a coding nor a numeric matrix",
+            f"the contrasts of {key!r} are neither the name of a coding nor a numeric matrix, alone or with a list "
+            f"of names; use one of {quoted(_MATRICES)}, or a matrix of {q} rows and {q - 1} columns",
             argument="contrasts",
             column=key,
         ) from problem
@@ -176,14 +186,12 @@ def _user_contrast(key: str, levels: Levels, wanted: Any) -> Contrast:
         )
     if not np.isfinite(matrix).all() or np.linalg.matrix_rank(np.column_stack([np.ones(q), matrix])) < q:
         raise ArgumentError(
-            f"the contrast matrix of {key!r} is singular: its columns and a column of ones must be independent",
+            f"the contrast matrix of {key!r} is singular or not finite; "
+            "choose columns that are independent of each other and of a column of ones",
             argument="contrasts",
             column=key,
             levels=labels,
         )
-    if names is None:
-        names = [str(k) for k in range(1, q)]
-    suffixes = tuple(map(str, names))
     if len(suffixes) != q - 1 or len(set(suffixes)) < q - 1:
         raise ArgumentError(
             f"the contrasts of {key!r} need {q - 1} different names, one per column", argument="contrasts", column=key

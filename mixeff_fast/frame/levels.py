@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,10 @@ def encode(series: pl.Series, dtype: pl.DataType) -> tuple[Codes, Levels, list[s
     if dtype in _INTEGERS:
         codes, integers = _encode_numbers(series)
         return codes, Levels(pl.Series(integers).cast(pl.String), "numeric", "numeric"), []
+    if dtype.is_integer():
+        # 128 bits fit no NumPy type, and floats would merge numbers that share their first digits.
+        codes = frozen((series.rank("dense") - 1).to_numpy().astype(np.int32))
+        return codes, Levels(series.unique().sort().cast(pl.String).alias(""), "numeric", "numeric"), []
     if dtype.is_numeric():
         return *encode_floats(series.cast(pl.Float64).to_numpy()), []
     if dtype in _TEMPORAL:
@@ -67,9 +72,11 @@ def encode(series: pl.Series, dtype: pl.DataType) -> tuple[Codes, Levels, list[s
         codes, moments = _encode_numbers(physical)
         labels = _iso_labels(pl.Series(moments).cast(physical.dtype).cast(dtype))
         return codes, Levels(labels, "sorted", "string"), []
+    remedy = f"cast it first, for example with pl.col({series.name!r}).cast(pl.String)"
+    if dtype.is_nested():
+        remedy = "take one label out of each value first, for example with .list.first() or .struct.field(...)"
     raise DataError(
-        f"column {series.name!r} has type {dtype}, which cannot be a factor; "
-        f"cast it first, for example with pl.col({series.name!r}).cast(pl.String)",
+        f"column {series.name!r} has type {dtype}, which cannot be a factor; {remedy}",
         column=series.name,
         dtype=str(dtype),
     )
@@ -123,9 +130,9 @@ def match_codes(codes: Codes, found: Levels, levels: Levels) -> tuple[Codes, lis
     labels = found.labels.to_list()
     table = [known.get(label, -1) for label in labels]
     if levels.kind == "numeric" and found.kind == "numeric" and -1 in table:
-        # 100000 is "1e+05" as a float and "100000" as an integer: compare what the labels mean.
-        meaning = {number_label(float(label)): code for label, code in known.items()}
-        table = [meaning.get(number_label(float(label)), -1) for label in labels]
+        # 100000 is "1e+05" as a float and "100000" as an integer: compare what the labels mean, to the last digit.
+        meaning = {Decimal(label): code for label, code in known.items()}
+        table = [meaning.get(Decimal(label), -1) for label in labels]
     unseen = [label for label, code in zip(labels, table, strict=True) if code < 0]
     return frozen(np.array(table, dtype=np.int32)[codes]), unseen
 

@@ -32,6 +32,7 @@ from mixeff_fast.frame.variables import (
     effect_variables,
     is_factor,
     note_levels,
+    note_scales,
     read_effect,
     read_factor,
     read_group,
@@ -155,6 +156,7 @@ def build_frame(
     response, response_levels = _read_response(formula, rows, allow_factor_response)
     total_offset = read_offset(formula, rows, states, learn=True)
     note_levels(formula, groups, rows)
+    note_scales(variables, rows)
     scheme = DataScheme(
         formula,
         {key: FactorScheme(v.levels, v.contrast) for key, v in variables.items() if isinstance(v, FactorVariable)},
@@ -200,7 +202,9 @@ def _read_effects(
     wanted = effect_variables(formula, fixed=True, groups=None)
     variables: dict[str, NumericVariable | FactorVariable] = {}
     states: dict[str, TransformState] = {}
-    codings = _match_contrasts(contrasts, [v for v in wanted.values() if is_factor(v, rows)]) if contrasts else {}
+    codings: dict[str, Any] = {}
+    if contrasts is not None:
+        codings = _match_contrasts(contrasts, [v for v in wanted.values() if is_factor(v, rows)])
     for key, variable in wanted.items():
         if is_factor(variable, rows):
             codes, levels = read_effect(formula.text, variable, rows)
@@ -218,6 +222,11 @@ def _read_effects(
 
 def _match_contrasts(contrasts: Mapping[str, Any], factors: list[Any]) -> dict[str, Any]:
     """Return the codings by variable key; the argument may name variables or their columns."""
+    if not isinstance(contrasts, Mapping):
+        raise ArgumentError(
+            f'contrasts= is of type {type(contrasts).__name__}; give the coding of each factor, such as {{"a": "sum"}}',
+            argument="contrasts",
+        )
     by_name = {variable.columns[0]: variable.key for variable in factors}
     by_name |= {variable.key: variable.key for variable in factors}
     unknown = [name for name in contrasts if name not in by_name]
@@ -260,7 +269,7 @@ def _read_weights(rows: RowReader) -> Floats | None:
     bad: Mask = ~(weights > 0.0)
     where, fields = counted_rows(bad, rows.kept_rows)
     raise DataError(
-        f"weights= must be strictly positive, and are not in {where}; leave rows out with subset= instead",
+        f"weights= must be strictly positive, and are not in {where}; to leave rows out, use subset=",
         argument="weights",
         **fields,
     )

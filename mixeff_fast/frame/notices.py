@@ -5,13 +5,20 @@ from __future__ import annotations
 import sys
 import warnings
 
-from mixeff_fast.errors import GroupingCoercionNotice, LevelsNotice, MissingRowsNotice, MixeffNotice
+from mixeff_fast.errors import (
+    GroupingCoercionNotice,
+    LevelsNotice,
+    MissingRowsNotice,
+    MixeffNotice,
+    ScalingNotice,
+)
 from mixeff_fast.frame.columns import Note
 
 _CATEGORIES: dict[str, type[MixeffNotice]] = {
     "grouping_coercion": GroupingCoercionNotice,
     "unused_levels": LevelsNotice,
     "rows_omitted": MissingRowsNotice,
+    "predictor_scales": ScalingNotice,
 }
 
 

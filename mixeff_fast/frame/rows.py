@@ -71,13 +71,19 @@ class RowReader:
         """Tell whether a column can only be a factor."""
         return isinstance(self._dtypes[name], _CATEGORICAL)
 
-    def numeric(self, name: str) -> Floats:
-        """Return the float64 values of a numeric or boolean column, all finite."""
+    def numeric(self, name: str, argument: str | None = None) -> Floats:
+        """Return the float64 values of a numeric or boolean column, all finite.
+
+        ``argument`` is what the column was given as, if it was, for messages.
+        """
         values = self._numeric.get(name)
         if values is None:
-            values = _floats(self._series[name], self._dtypes[name], f"column {name!r}", {"column": name})
+            what, fields = f"column {name!r}", {"column": name}
+            if argument is not None:
+                what, fields = f"{argument}= ({what})", {"argument": argument, "column": name}
+            values = _floats(self._series[name], self._dtypes[name], what, fields)
             if name not in self._finite:
-                self.require_finite(values, f"column {name!r}", {"column": name})
+                self.require_finite(values, what, fields)
             self._numeric[name] = values
         return values
 
@@ -100,7 +106,7 @@ class RowReader:
         if series is None:
             return None
         if isinstance(series, str):
-            return self.numeric(series)
+            return self.numeric(series, name)
         values = _floats(series, series.dtype, f"{name}=", {"argument": name})
         self.require_finite(values, f"{name}=", {"argument": name})
         return values
@@ -227,7 +233,7 @@ def open_rows(
         if isinstance(value, str):
             arguments[name] = value
         else:
-            arguments[name] = results[name] if name in results else _per_row(name, value, n_rows)
+            arguments[name] = _per_row(name, results.get(name, value), n_rows)
     chosen = arguments.pop("subset", None)
     reader = RowReader({name: found[name] for name in used}, arguments, n_rows)
     if chosen is not None:
@@ -241,7 +247,9 @@ def _per_row(argument: str, value: Any, n_rows: int) -> pl.Series:
         series = value if isinstance(value, pl.Series) else pl.Series(argument, value)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as problem:
         raise ArgumentError(
-            f"{argument}= is neither a column name, a Polars expression nor an array", argument=argument
+            f"{argument}= is neither a column name, a Polars expression nor an array: it is of type "
+            f"{type(value).__name__}; give one of these, with a value for every row",
+            argument=argument,
         ) from problem
     if len(series) != n_rows:
         raise DataError(
@@ -261,7 +269,7 @@ def _subset_mask(chosen: pl.Series) -> Mask:
         )
     mask: Mask = chosen.fill_null(False).to_numpy()
     if not mask.any():
-        raise DataError("subset= keeps no rows", argument="subset", n_rows=0)
+        raise DataError("subset= keeps no rows; choose a condition that some rows meet", argument="subset", n_rows=0)
     return mask
 
 
@@ -273,9 +281,10 @@ def _floats(series: pl.Series, dtype: pl.DataType, what: str, fields: dict[str, 
         return frozen(series.to_numpy().astype(np.float64))
     if dtype.is_numeric():
         return frozen(series.cast(pl.Float64).to_numpy())
-    remedy = (
-        "choose a number that means what you want, for example with .dt.epoch() or .dt.total_seconds()"
-        if dtype.is_temporal()
-        else "cast it to a number first, or use factor(...) to make it a factor"
-    )
+    if dtype.is_temporal():
+        remedy = "choose a number that means what you want, for example with .dt.epoch() or .dt.total_seconds()"
+    elif dtype.is_nested():
+        remedy = "take one number out of each value first, for example with .list.first() or .struct.field(...)"
+    else:
+        remedy = "cast it to a number first"
     raise DataError(f"{what} has type {dtype}, and a number is needed here; {remedy}", **fields, dtype=str(dtype))

@@ -6,8 +6,8 @@ Only the columns a model needs pass through it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import polars as pl
 
@@ -15,6 +15,7 @@ from mixeff_fast.errors import ArgumentError, DataError
 from mixeff_fast.frame.columns import quoted
 from mixeff_fast.frame.levels import number_label
 
+_T = TypeVar("_T")
 _ACCEPTED = (
     "a polars.DataFrame, a polars.LazyFrame, or a table with the Arrow stream interface (pandas, pyarrow, DuckDB); "
     "polars.DataFrame(...) reads dictionaries, lists and NumPy arrays"
@@ -58,7 +59,7 @@ def read_columns(
         frame = _to_polars(data, list(dict.fromkeys([*columns, *roots])))
     n_rows = frame.height
     if n_rows == 0:
-        raise DataError("the data have no rows; a model needs at least two", n_rows=0)
+        raise DataError("the data have no rows; check how they were read or filtered", n_rows=0)
     try:
         found = {name: frame.get_column(name) for name in columns}
     except pl.exceptions.ColumnNotFoundError:
@@ -83,7 +84,7 @@ def require_columns(wanted: Sequence[str], available: Sequence[str]) -> None:
             hints.append(f"for {name!r} perhaps {quoted(suggestions[name])}")
     remedy = "; ".join(hints) if hints else f"the data have {quoted(available)}" if available else "the data have none"
     raise DataError(
-        f"the data have no column {quoted(missing)}; {remedy}",
+        f"the data have no column{'s' if len(missing) > 1 else ''} {quoted(missing)}; {remedy}",
         missing=missing,
         suggestions={name: found for name, found in suggestions.items() if found},
     )
@@ -91,11 +92,23 @@ def require_columns(wanted: Sequence[str], available: Sequence[str]) -> None:
 
 def _collect(data: pl.LazyFrame, columns: Sequence[str], expressions: Mapping[str, pl.Expr]) -> pl.DataFrame:
     """Collect the columns a model and its expressions read, and nothing else."""
-    available = data.collect_schema().names()
+    available = _run(data.collect_schema).names()
     require_columns(columns, available)
     roots = [name for expression in expressions.values() for name in expression.meta.root_names() if name in available]
     # Without a column there would be no rows to count.
-    return data.select(list(dict.fromkeys([*columns, *roots])) or available[:1]).collect()
+    return _run(data.select(list(dict.fromkeys([*columns, *roots])) or available[:1]).collect)
+
+
+def _run(step: Callable[[], _T]) -> _T:
+    try:
+        return step()
+    except Exception as problem:
+        # A plan reads files and calls functions of its maker, and raises whatever these raise.
+        raise DataError(
+            f"the lazy frame cannot be collected: {type(problem).__name__}: {problem}; mend the query, or try "
+            f"data.collect() to see where it fails",
+            input="LazyFrame",
+        ) from problem
 
 
 def _evaluate(frame: pl.DataFrame, argument: str, expression: pl.Expr) -> pl.Series:
@@ -117,22 +130,53 @@ def _evaluate(frame: pl.DataFrame, argument: str, expression: pl.Expr) -> pl.Ser
 
 
 def _to_polars(data: Any, columns: Sequence[str]) -> pl.DataFrame:
-    if hasattr(data, "iloc") and hasattr(data, "columns"):
+    kind = type(data).__name__
+    if isinstance(data, type) or not (hasattr(data, "__arrow_c_stream__") or _is_pandas(data)):
+        raise DataError(f"data is of type {kind}; give {_ACCEPTED}", input=kind)
+    if _is_pandas(data):
         available = list(data.columns)
-        require_columns(columns, [name for name in available if isinstance(name, str)])
+        _require_text(columns, available)
         return pl.DataFrame([_from_pandas(name, data[name]) for name in columns or available[:1]])
-    if not hasattr(data, "__arrow_c_stream__"):
-        raise DataError(f"data is of type {type(data).__name__}; give {_ACCEPTED}", input=type(data).__name__)
     names = getattr(data, "column_names", None) or getattr(data, "columns", None)
     if isinstance(names, list) and hasattr(data, "select"):
         require_columns(columns, names)
         wanted = list(columns) or names[:1]
         # DuckDB reads the arguments of select() as SQL, pyarrow as a list of names.
         is_relation = hasattr(data, "sql_query")
+        for name in wanted:
+            if not is_relation and names.count(name) > 1:
+                _refuse_repeated(name)
         data = data.select(*map(_sql_name, wanted)) if is_relation else data.select(wanted)
-    frame = pl.DataFrame(data)
+    try:
+        frame = pl.DataFrame(data)
+    except Exception as problem:
+        # A stream raises whatever its producer raises; one of values rather than rows is no table.
+        raise DataError(
+            f"data of type {kind} cannot be read as a table: {problem}; give {_ACCEPTED}", input=kind
+        ) from problem
     require_columns(columns, frame.columns)
     return frame.with_columns(_declared_order(data, frame))
+
+
+def _is_pandas(data: Any) -> bool:
+    return hasattr(data, "iloc") and hasattr(data, "columns")
+
+
+def _require_text(columns: Sequence[str], available: list[Any]) -> None:
+    """Require columns among names that need not be text; a column 1 of pandas is not the column "1" of a formula."""
+    names = [name for name in available if isinstance(name, str)]
+    others = [name for name in available if not isinstance(name, str)]
+    if others and not set(columns) <= set(names):
+        raise DataError(
+            f"the data have no column {quoted(name for name in columns if name not in names)}; the names of "
+            f"{len(others)} columns, such as {others[0]!r}, are not strings: rename these columns",
+            missing=[name for name in columns if name not in names],
+        )
+    require_columns(columns, names)
+
+
+def _refuse_repeated(name: str) -> NoReturn:
+    raise DataError(f"the data have several columns named {name!r}; rename all but one", column=name)
 
 
 def _sql_name(name: str) -> str:
@@ -155,7 +199,7 @@ def _declared_order(data: Any, frame: pl.DataFrame) -> list[pl.Series]:
 def _from_pandas(name: str, column: Any) -> pl.Series:
     """Read one pandas column; the categories of a categorical keep their order, which Polars alone would drop."""
     if getattr(column, "ndim", 1) != 1:
-        raise DataError(f"the data have several columns named {name!r}; rename all but one", column=name)
+        _refuse_repeated(name)
     try:
         categories = column.cat.categories
     except AttributeError:
@@ -171,7 +215,7 @@ def _from_pandas(name: str, column: Any) -> pl.Series:
         # pandas, pyarrow and Polars each have their own exceptions for a column of mixed or foreign objects.
         raise DataError(
             f"column {name!r} of type {column.dtype} cannot be read: {problem}; "
-            f"convert it to one type first, for example with .astype(str)",
+            f"convert it to one plain type first, for example with .astype(float) or .astype(str)",
             column=name,
             dtype=str(column.dtype),
         ) from problem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -10,12 +10,25 @@ import polars as pl
 from mixeff_fast.errors import DataError, FormulaError
 from mixeff_fast.formula.model import ModelFormula, Variable
 from mixeff_fast.formula.tree import Call, Name, literal_value
-from mixeff_fast.frame.columns import Codes, Floats, GroupingFactor, Levels, Note, frozen, quoted
+from mixeff_fast.frame.columns import (
+    Codes,
+    FactorVariable,
+    Floats,
+    GroupingFactor,
+    Levels,
+    Note,
+    NumericVariable,
+    frozen,
+    quoted,
+)
 from mixeff_fast.frame.levels import cell_labels, combine, match_codes, number_label
 from mixeff_fast.frame.notices import issue
 from mixeff_fast.frame.rows import RowReader
 from mixeff_fast.frame.transforms import TransformState, evaluate
 
+# Standard deviations outside this range, or this far apart, make coefficients that are hard to read and to compare.
+_LARGE, _SMALL, _APART = 1e4, 1e-4, 1e4
+_SAMPLED_ROWS = 65_536
 _FACTOR_FUNCTIONS = frozenset({"factor", "as.factor"})
 
 
@@ -153,3 +166,37 @@ def note_levels(formula: ModelFormula, groups: dict[str, GroupingFactor], rows: 
             )
             payload = {"kind": levels.kind, "n_levels": len(levels)}
             rows.notes.append(issue(Note("grouping_coercion", message, variable.columns[0], payload)))
+
+
+def note_scales(variables: Mapping[str, NumericVariable | FactorVariable], rows: RowReader) -> None:
+    """Note numeric predictors whose standard deviation is extreme, or very different from that of others.
+
+    An evenly spaced sample of the rows serves; constant columns have no scale.
+    """
+    step = max(1, rows.n // _SAMPLED_ROWS)
+    spread: dict[str, float] = {}
+    for key, variable in variables.items():
+        if isinstance(variable, NumericVariable) and variable.values.ndim == 1:
+            spread[key] = _standard_deviation(variable.values[::step])
+    spread = {key: value for key, value in spread.items() if value > 0.0}
+    if not spread:
+        return
+    low, high = min(spread.values()), max(spread.values())
+    if low >= _SMALL and high <= _LARGE and high <= _APART * low:
+        return
+    listed = ", ".join(f"{key} {value:.3g}" for key, value in sorted(spread.items(), key=lambda item: item[1]))
+    message = (
+        f"predictors have extreme or very different standard deviations ({listed}); the fit scales them inside and "
+        "reports in their units, so it needs nothing, but other units would make the coefficients easier to read"
+    )
+    rows.notes.append(issue(Note("predictor_scales", message, None, {"standard_deviations": spread})))
+
+
+def _standard_deviation(values: Floats) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = float(values.std())
+    if 1e-150 < found < 1e150:
+        return found
+    # Squares overflow or underflow: take out the magnitude first.
+    magnitude = max(abs(float(values.min())), abs(float(values.max())))
+    return magnitude * float((values / magnitude).std()) if magnitude > 0.0 else 0.0

@@ -96,6 +96,6 @@ _PIECES: dict[str, Callable[[LinearMixedModel], Any]] = {
 
 def get_me(fit: LinearMixedModel, name: str) -> Any:
     """Look a piece up."""
-    if name not in _PIECES:
+    if not isinstance(name, str) or name not in _PIECES:
         raise ArgumentError(f"no piece named {name!r}; there are {', '.join(_PIECES)}", argument="name")
     return _PIECES[name](fit)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from mixeff_fast.comparison.nested import Entry, comparison_table, same_fixed_effects, same_rows
+from mixeff_fast.comparison.nested import Entry, comparison_table, same_restriction, same_rows
 from mixeff_fast.errors import ArgumentError
 from mixeff_fast.fit.matrices import fixed_matrix
+from mixeff_fast.models.lmm import LinearMixedModel
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from mixeff_fast.models.lmm import LinearMixedModel
 
 
 class ModelComparison:
@@ -68,8 +67,8 @@ def compare(
         ``"auto"`` and ``"lrt"`` test each fit against the next smaller one where they are nested; ``"aic"`` gives the
         information criteria alone.
     refit_for_comparison
-        ``"auto"`` fits REML models again by maximum likelihood when their fixed effects differ; ``"ml"`` always does;
-        ``"error"`` never, and the affected rows say ``ml_refit_required``.
+        ``"auto"`` fits REML models again by maximum likelihood when their fixed effects, or the codings of these, differ;
+        ``"ml"`` always does; ``"error"`` never, and the affected rows say ``ml_refit_required``.
 
     Returns
     -------
@@ -104,13 +103,16 @@ def compare(
             argument="refit_for_comparison",
         )
     every = [fit, *fits]
+    for each in every:
+        if not isinstance(each, LinearMixedModel):
+            raise ArgumentError(f"compare() takes fits, not {type(each).__name__}", argument="fits")
     entries = [_entry(f"model_{i + 1}", f) for i, f in enumerate(every)]
     reason = same_rows(entries)
     if reason is not None:
         raise ArgumentError(
             f"the fits are not of the same rows ({reason.replace('_', ' ')}); fit them to the same data", reason_code=reason
         )
-    differ = any(not same_fixed_effects(entries[0], e) for e in entries[1:]) or len({e.reml for e in entries}) > 1
+    differ = any(not same_restriction(entries[0], e) for e in entries[1:]) or len({e.reml for e in entries}) > 1
     refitted: list[str] = []
     if refit_for_comparison == "ml" or (refit_for_comparison == "auto" and differ):
         for i, f in enumerate(every):

@@ -18,6 +18,7 @@ from mixeff_fast.fit.lmm import LmmResult, conditional_covariances, criterion_at
 from mixeff_fast.formula import update_formula
 from mixeff_fast.inference import theta as theta_inference
 from mixeff_fast.inference import wald
+from mixeff_fast.models.arguments import flag, number
 from mixeff_fast.models.spec import Call, ModelSpec
 from mixeff_fast.prediction.predict import predict_rows
 from mixeff_fast.resample.simulate import simulate_responses
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 
+def _is_list(value: Any) -> bool:
+    return np.iterable(value) and not isinstance(value, str)
+
+
 def fit_spec(spec: ModelSpec, reml: bool, control: Control) -> LinearMixedModel:
     """Fit a compiled model and issue the notices that the fit gives rise to."""
     engine, result = fit_lmm(spec.compiled, reml, control)
@@ -47,7 +52,7 @@ def fit_spec(spec: ModelSpec, reml: bool, control: Control) -> LinearMixedModel:
             RankNotice,
             stacklevel=4,
         )
-    if result.certificate.quality == "failed":
+    if result.certificate.status in ("not_optimized", "not_identifiable"):
         warnings.warn(
             f"the fit is {result.certificate.status}: {result.certificate.reason}", ConvergenceNotice, stacklevel=4
         )
@@ -228,7 +233,7 @@ class LinearMixedModel:
         polars.DataFrame
             ``grpvar``, ``term``, ``grp``, ``condval`` and with ``cond_var`` also ``condsd``.
         """
-        covariances = self._conditional_covariances if cond_var else None
+        covariances = self._conditional_covariances if flag("cond_var", cond_var) else None
         return tables.ranef_table(self.spec.compiled, self.result.effects, covariances)
 
     def varcorr(self) -> pl.DataFrame:
@@ -261,7 +266,7 @@ class LinearMixedModel:
             matrix = theta_inference.theta_covariance(self._engine, self.result)
         else:
             raise ArgumentError(f'type is "fixed" or "theta", not {type!r}', argument="type")
-        if correlation:
+        if flag("correlation", correlation):
             scale = np.sqrt(np.diag(matrix))
             matrix = matrix / np.outer(scale, scale)
         return np.array(matrix)
@@ -292,8 +297,8 @@ class LinearMixedModel:
         Parameters
         ----------
         name
-            ``X``, ``Z``, ``Zt``, ``Lambda``, ``Lambdat``, ``theta``, ``lower``, ``beta``, ``fixef``, ``u``, ``b``, ``y``, ``mu``,
-            ``sigma``, ``flist``, ``cnms``, ``n_rtrms``, ``n_rfacs``, ``is_REML``, ``devcomp``.
+            ``X``, ``Z``, ``Zt``, ``Lambda``, ``Lambdat``, ``theta``, ``lower``, ``beta``, ``fixef``, ``u``, ``b``, ``y``,
+            ``mu``, ``sigma``, ``flist``, ``cnms``, ``n_rtrms``, ``n_rfacs``, ``is_REML``, ``devcomp``.
 
         Raises
         ------
@@ -306,19 +311,21 @@ class LinearMixedModel:
 
     def loglik_at(self, reml: bool | None = None) -> float:
         """Log-likelihood (``reml=False``) or REML log-likelihood (``True``) at the estimates; really recomputed."""
-        return -0.5 * self._criterion(self.reml if reml is None else reml)
+        return -0.5 * self._criterion(self.reml if reml is None else flag("reml", reml))
 
     def extract_aic(self, k: float = 2.0) -> tuple[int, float]:
-        """Number of parameters and ``-2 loglik + k n_parameters``, always on the ML scale, as R's ``extractAIC``."""
-        return self.n_parameters, self.deviance + k * self.n_parameters
+        """Number of parameters and ``-2 loglik + k n_parameters`` of the maximum-likelihood fit, as R's ``extractAIC``: a
+        REML model is fitted again."""
+        k = number("k", k)
+        fit = self.spec.fit(reml=False, control=self.control) if self.reml else self
+        return fit.n_parameters, fit.result.objective + k * fit.n_parameters
 
     def is_singular(self, tol: float = 1e-4) -> bool:
         """Whether some random-effect direction has a standard deviation below ``tol`` times sigma.
 
         Directions are judged on standardized columns, so the answer does not depend on units of measurement.
         """
-        if not tol >= 0.0:
-            raise ArgumentError(f"tol is not negative, unlike {tol!r}", argument="tol")
+        tol = number("tol", tol, least=0.0)
         return any(bool(np.any(values < tol)) for values in self.result.singular)
 
     def optimizer_certificate(self) -> OptimizerCertificate:
@@ -344,7 +351,7 @@ class LinearMixedModel:
             raise ArgumentError(
                 f'type is "response", "pearson", "deviance" or "working", not {type!r}', argument="type"
             )
-        return raw / self.sigma if scaled else raw
+        return raw / self.sigma if flag("scaled", scaled) else raw
 
     def predict(
         self,
@@ -380,7 +387,8 @@ class LinearMixedModel:
         >>> fit.predict(pl.DataFrame({"Days": [0.0, 10.0]}), re_form="population").round(3).tolist()
         [251.405, 356.078]
         """
-        return predict_rows(self.spec.compiled, self.result, newdata, re_form, allow_new_levels, offset)
+        new_levels = flag("allow_new_levels", allow_new_levels)
+        return predict_rows(self.spec.compiled, self.result, newdata, re_form, new_levels, offset)
 
     def simulate(
         self, nsim: int = 1, seed: int | None = None, re_form: Literal["population"] | None = "population"
@@ -401,7 +409,9 @@ class LinearMixedModel:
             raise ArgumentError(f"nsim is a positive whole number, not {nsim!r}", argument="nsim")
         if re_form not in (None, "population"):
             raise ArgumentError(f're_form is None or "population", not {re_form!r}', argument="re_form")
-        key = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+            raise ArgumentError(f"seed is None or a whole number that is not negative, not {seed!r}", argument="seed")
+        key = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
         draws = simulate_responses(self._engine, self.result, nsim, key, re_form is None)
         return pl.DataFrame({f"sim_{i + 1}": draws[i] for i in range(nsim)})
 
@@ -413,7 +423,14 @@ class LinearMixedModel:
         newresp
             One finite number per row in the fit (an array, list or Polars series).
         """
-        y = np.ascontiguousarray(np.asarray(newresp, np.float64))
+        try:
+            given = np.asarray(newresp)
+            # NumPy would read numbers out of strings, and drop the imaginary part of complex ones.
+            if given.dtype.kind not in "biufO" or any(isinstance(v, str) for v in given.flat if given.dtype.kind == "O"):
+                raise TypeError(f"its type is {given.dtype}")
+            y = np.ascontiguousarray(given, np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"the new response is not numeric ({error}); give one number per row of the fit") from error
         frame = self.spec.compiled.frame
         if y.shape != (frame.n,):
             raise DataError(f"the new response has shape {y.shape}; the fit has {frame.n} rows", nobs=frame.n)
@@ -424,7 +441,7 @@ class LinearMixedModel:
                 rows=bad[:5].tolist(), count=len(bad),
             )
         spec = ModelSpec(self.spec.call, compile_lmm(replace(frame, response=y)))
-        return fit_spec(spec, self.reml, self.control)
+        return spec.fit(reml=self.reml, control=self.control)
 
     def update(self, formula: str | None = None, **changes: Any) -> LinearMixedModel:
         """Fit again with changes.
@@ -452,18 +469,18 @@ class LinearMixedModel:
         if formula is not None:
             text = update_formula(self.spec.compiled.formula, formula)
         call = replace(self.call, formula=text, **{k: v for k, v in changes.items() if k in known})
-        control = changes.get("control") or replace(self.control, start=None)
-        return fit_spec(ModelSpec(call, compile_lmm(call.frame())), changes.get("reml", self.reml), control)
+        control = changes.get("control", replace(self.control, start=None))
+        return ModelSpec(call, compile_lmm(call.frame())).fit(reml=changes.get("reml", self.reml), control=control)
 
     def confint(
-        self, parm: Sequence[str] | None = None, *, level: float = 0.95, method: Literal["asymptotic"] = "asymptotic"
+        self, parm: str | Sequence[str] | None = None, *, level: float = 0.95, method: Literal["asymptotic"] = "asymptotic"
     ) -> pl.DataFrame:
         """Confidence intervals.
 
         Parameters
         ----------
         parm
-            Names of parameters; None gives all.
+            Name or names of parameters; None gives all.
         level
             Coverage.
         method
@@ -477,8 +494,9 @@ class LinearMixedModel:
         """
         if method != "asymptotic":
             raise ArgumentError(f'method is "asymptotic", not {method!r}', argument="method")
+        wanted = parm if parm is None else [str(name) for name in (parm if _is_list(parm) else [parm])]
         others = [*zip(self.theta_names, self.theta.tolist(), strict=True), ("sigma", self.sigma)]
-        return wald.wald_intervals(self.coef_names, self.beta, self.result.vcov, others, parm, level)
+        return wald.wald_intervals(self.coef_names, self.beta, self.result.vcov, others, wanted, number("level", level, least=0.0, most=1.0))
 
     def summary(self) -> Summary:
         """The fit in lme4's layout. ``str()`` prints it; ``.table`` has the fixed effects, with Wald z rows for now."""

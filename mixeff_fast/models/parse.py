@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, overload
 
 from mixeff_fast.formula import model_formula, parse, render
+from mixeff_fast.models.arguments import flag
 
 if TYPE_CHECKING:
     from mixeff_fast.formula import FormulaTree
@@ -32,10 +33,12 @@ def parse_formula(text: str, *, ast: bool = False) -> str | FormulaTree:
     ------
     FormulaError
         With ``kind``, ``offset`` and ``length``.
+    ArgumentError
+        ``text`` is not a string, or ``ast`` not a flag.
 
     Examples
     --------
     >>> parse_formula("y ~ x*z + (1 | a/b)")
     'y ~ 1 + x + z + x:z + (1 | a) + (1 | a:b)'
     """
-    return parse(text) if ast else render(model_formula(text))
+    return parse(text) if flag("ast", ast) else render(model_formula(text))

@@ -9,6 +9,7 @@ from mixeff_fast.compile import CompiledModel, compile_lmm
 from mixeff_fast.errors import ArgumentError
 from mixeff_fast.formula import model_formula, render
 from mixeff_fast.frame import ModelFrame, build_frame
+from mixeff_fast.models.arguments import flag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,10 +99,11 @@ class ModelSpec:
         from mixeff_fast.models.lmm import fit_spec
 
         if control is not None and not isinstance(control, Control):
-            raise ArgumentError("control is made by control(...)", argument="control")
-        if not isinstance(reml, bool):
-            raise ArgumentError(f"reml is True or False, not {reml!r}", argument="reml")
-        return fit_spec(self, reml, DEFAULT_CONTROL if control is None else control)
+            raise ArgumentError(
+                f"control is made by control(...), such as mf.control(verbose=1), not of type {type(control).__name__}",
+                argument="control",
+            )
+        return fit_spec(self, flag("reml", reml), DEFAULT_CONTROL if control is None else control)
 
     def __repr__(self) -> str:
         from mixeff_fast.report.compiled import compiled_text
@@ -195,7 +197,7 @@ def lmm(
 
     Notes
     -----
-    Profiled criterion of Bates, Maechler, Bolker & Walker (2015), JSS 67(1), eqs. 35 and 41, minimized with its exact
+    Profiled criterion of Bates, Maechler, Bolker & Walker (2015), JSS 67(1), eqs. 35 and 42, minimized with its exact
     gradient (Bates & DebRoy 2004).
 
     Examples

@@ -9,7 +9,7 @@ import numpy as np
 from mixeff_fast.errors import ArgumentError, DataError
 from mixeff_fast.fit.lmm import linear_predictor
 from mixeff_fast.formula import model_formula, render
-from mixeff_fast.frame import read_new
+from mixeff_fast.frame import design_columns, read_new
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,34 +26,34 @@ def chosen_effects(model: CompiledModel, effects: tuple[Float, ...], re_form: st
     Raises
     ------
     ArgumentError
-        A term the model does not have.
+        An effect the model does not have, or no random term.
     """
     if re_form is None:
         return effects
     if re_form == "population":
         return tuple(None for _ in effects)
-    text = re_form.strip()
-    if not text.startswith("~"):
+    text = re_form.strip() if isinstance(re_form, str) else ""
+    terms = model_formula("response " + text).random if text.startswith("~") else ()
+    if not terms:
         raise ArgumentError(
-            f're_form is None, "population" or a one-sided formula such as "~(1 | g)", not {re_form!r}', argument="re_form"
+            f're_form is None, "population" or a one-sided formula of random terms such as "~(1 | g)", not {re_form!r}',
+            argument="re_form",
         )
     kept = [np.zeros_like(e) for e in effects]
     used = [False] * len(effects)
-    for term in model_formula("response " + text).random:
-        wanted = {"(Intercept)"} if term.lhs.intercept else set()
-        labels = {t.name for t in term.lhs.terms}
-        found: set[str] = set()
-        for block in model.blocks:
-            if model.factors[block.factor].group.name != term.group_name:
-                continue
-            for j, (name, index) in enumerate(zip(block.names, block.design.term_index, strict=True)):
-                label = "(Intercept)" if index == 0 else block.design.labels[index - 1]
-                if (name == "(Intercept)" and wanted) or label in labels:
-                    column = block.first + j
-                    kept[block.factor][:, column] = effects[block.factor][:, column]
-                    used[block.factor] = True
-                    found.add(label)
-        missing = (wanted | labels) - found
+    for term in terms:
+        missing = {v.key for each in term.lhs.terms for v in each.variables} - set(model.frame.variables)
+        if not missing:
+            missing = set(design_columns(term.lhs, model.frame.variables).names)
+            wanted = frozenset(missing)
+            for block in model.blocks:
+                if model.factors[block.factor].group.name != term.group_name:
+                    continue
+                for column, name in enumerate(block.names, block.first):
+                    if name in wanted:
+                        kept[block.factor][:, column] = effects[block.factor][:, column]
+                        used[block.factor] = True
+                        missing.discard(name)
         if missing:
             raise ArgumentError(
                 f"re_form asks for {', '.join(sorted(missing))} by {term.group_name}, which the model "
@@ -84,6 +84,8 @@ def predict_rows(
     full = tuple(np.zeros((0, f.width)) if e is None else e for e, f in zip(effects, model.factors, strict=True))
     frame = model.frame
     if newdata is None:
+        if offset is not None:
+            raise ArgumentError("offset goes with newdata; the rows of the fit have theirs", argument="offset")
         codes = tuple(None if e is None else f.group.codes for e, f in zip(effects, model.factors, strict=True))
         out = linear_predictor(model, result.beta, full, frame.variables, codes, frame.n)
         return out if frame.offset is None else out + frame.offset

@@ -10,6 +10,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+REASONS = {
+    "naive_chi_square_conservative_at_boundary": "a variance is zero under the null hypothesis: the chi-square p-value is too "
+    "large (conservative)",
+    "same_model_space_lrt_invalid": "as many parameters as the model above: no likelihood ratio",
+    "non_nested_models_lrt_invalid": "the model above is not nested in this one: no likelihood ratio",
+    "lower_loglikelihood_lrt_invalid": "a lower log-likelihood than the smaller model: no likelihood ratio",
+    "ml_refit_required": "REML criteria of different fixed effects do not compare; fit by maximum likelihood",
+    "mixed_fit_criterion": "one fit is by REML, the other by maximum likelihood: no likelihood ratio",
+    "information_criteria_requested": "information criteria only, as asked",
+}
+
+
 def comparison_text(rows: Sequence[dict[str, Any]], refitted: Sequence[str]) -> str:
     """Formulas, then one line per model."""
     lines = []
@@ -25,5 +37,5 @@ def comparison_text(rows: Sequence[dict[str, Any]], refitted: Sequence[str]) -> 
     lines += grid(cells)
     for row in rows:
         if row["reason_code"] not in (None, "reference_model"):
-            lines.append(f"{row['model']}: {row['reason_code'].replace('_', ' ')}")
+            lines.append(f"{row['model']}: {REASONS[row['reason_code']]}")
     return "\n".join(lines)

@@ -15,13 +15,13 @@ def compiled_text(artifact: CompiledModelArtifact) -> str:
         "Linear mixed model, compiled and not fitted",
         f"Formula: {artifact.canonical_formula}",
         f"Rows: {data.n_rows} of {data.n_source_rows}",
-        f"Fixed effects: {', '.join(artifact.coefficients)}",
+        f"Fixed effects: {', '.join(artifact.coefficients) or 'none'}",
         "Random terms:",
     ]
     for term in artifact.random_terms:
         lines.append(
-            f"  {term.source_syntax}: {term.group} ({term.n_levels} levels), {term.covariance_family} covariance of "
-            f"{', '.join(term.basis)}; {term.n_parameters} parameters"
+            f"  {', '.join(term.basis)} by {term.group} ({term.n_levels} levels), written {term.source_syntax}: "
+            f"{term.covariance_family} covariance, {term.n_parameters} parameter{'s' if term.n_parameters > 1 else ''}"
         )
     lines.append(
         f"Factorization: {' then '.join(plan.chain)} level by level; "

@@ -72,6 +72,20 @@ def abbreviate(names: Sequence[str], length: int = 6) -> list[str]:
     return short
 
 
+def wrapped(heads: Sequence[str], values: Sequence[str], width: int = 80) -> list[str]:
+    """Heads over values, in as many pairs of lines as ``width`` asks for: how R prints a named vector."""
+    lines: list[str] = []
+    at = 0
+    while at < len(heads):
+        end, used = at, 0
+        while end < len(heads) and (end == at or used + len(heads[end]) + 1 <= width):
+            used += max(len(heads[end]), len(values[end])) + 1
+            end += 1
+        lines += grid([[head, value] for head, value in zip(heads[at:end], values[at:end], strict=True)], left=0)
+        at = end
+    return lines
+
+
 def grid(columns: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     """Lines of a table: the first ``left`` columns flush left, the others flush right."""
     widths = [max(len(cell) for cell in cells) for cells in columns]

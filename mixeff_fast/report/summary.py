@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mixeff_fast.report.html import preformatted
-from mixeff_fast.report.numbers import abbreviate, column, fixed, grid, p_value
+from mixeff_fast.report.numbers import abbreviate, column, fixed, grid, p_value, wrapped
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,6 +21,9 @@ STATUS = {
     "not_identifiable": "NOT IDENTIFIABLE",
     "not_assessed": "not assessed",
 }
+
+# lme4's default for lme4.summary.cor.max
+MOST_CORRELATIONS = 12
 
 
 class Summary:
@@ -38,7 +41,8 @@ class Summary:
 
     @property
     def table(self) -> pl.DataFrame:
-        """Fixed effects: ``term, estimate, std_error, statistic, p_value, log_p_value, method, status, reason_code``."""
+        """Fixed effects: ``term, estimate, std_error, statistic, statistic_name, p_value, log_p_value, method, status,
+        reason_code``."""
         import polars as pl
 
         keys = ("term", "estimate", "std_error", "statistic", "statistic_name", "p_value", "log_p_value", "method",
@@ -58,7 +62,8 @@ class Summary:
 
 def _criterion_lines(fit: FitArtifact) -> list[str]:
     if fit.criterion == "REML":
-        return [f"REML criterion at convergence: {fit.objective:.1f}"]
+        stopped = "at convergence" if fit.certificate.status.startswith("converged") else "where the search stopped"
+        return [f"REML criterion {stopped}: {fit.objective:.1f}"]
     heads = ["AIC", "BIC", "logLik", "-2*log(L)"]
     cells = [[h, f"{v:.1f}"] for h, v in zip(heads, (fit.aic, fit.bic, fit.loglik, fit.objective), strict=True)]
     return grid([*cells, ["df.resid", str(fit.df_residual)]], left=0)
@@ -110,8 +115,10 @@ def _coefficient_lines(fit: FitArtifact) -> list[str]:
 
 def _correlation_lines(fit: FitArtifact) -> list[str]:
     names = [c.term for c in fit.coefficients if c.status == "available"]
-    if not 2 <= len(names) <= 20:
+    if len(names) < 2:
         return []
+    if len(names) > MOST_CORRELATIONS:
+        return ["", f"Correlation of Fixed Effects: not shown for {len(names)} coefficients; see vcov(correlation=True)"]
     short = abbreviate(names)
     table = [["", *short[1:]]]
     for j, head in enumerate(short[:-1]):
@@ -125,7 +132,9 @@ def certificate_line(fit: FitArtifact) -> str:
     text = f"{STATUS[e.status]}; {e.quality}"
     if e.reason:
         text += f" ({e.reason})"
-    return f"{text}. Newton decrement {abs(e.newton_decrement):.1e}, {e.evaluations} evaluations"
+    # smaller ones are rounding, and differ from machine to machine
+    decrement = "below 1e-14" if abs(e.newton_decrement) < 1e-14 else f"{e.newton_decrement:.1e}"
+    return f"{text}. Newton decrement {decrement}, {e.evaluations} evaluations"
 
 
 def summary_text(fit: FitArtifact, compiled: CompiledModelArtifact) -> str:
@@ -163,6 +172,6 @@ def short_text(fit: FitArtifact) -> str:
         f"Number of obs: {fit.n_rows}, groups:  {'; '.join(f'{k}, {n}' for k, n in fit.n_levels.items())}",
     ]
     if known:
-        lines += ["Fixed effects:", *grid([[c.term, text] for c, text in
-                                          zip(known, column([c.estimate for c in known]), strict=True)], left=0)]
+        values = column([c.estimate for c in known])
+        lines += ["Fixed effects:", *wrapped([c.term for c in known], values)]
     return "\n".join(lines)

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tests.oracle import Block, Problem, Solution, polish, solve
+from tests.oracle import Block, Problem, Solution, hessian, polish, solve
 from tests.reference_fits import data_of, numbers, references
 
 Floats = NDArray[np.float64]
@@ -129,6 +129,8 @@ def main(output: Path) -> None:
         reml = bool(references()[name]["REML"])
         best = polish(problem, numbers(references()[name]["theta"]), reml)
         found = record(problem, labels, best.theta, solve(problem, best.theta, reml))
+        if not references()[name]["singular"]:
+            found["theta_vcov"] = (2.0 * np.linalg.inv(hessian(problem, best.theta, reml))).tolist()
         found |= {"slope": best.optimality.gradient, "cone": float(np.nan_to_num(best.optimality.cone, posinf=1e300))}
         out["models"][name] = found
         print(f"{name:28s} {best.objective:18.10f}  lme4 {references()[name]['objective'] - best.objective:+.1e}  "
