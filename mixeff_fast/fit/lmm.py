@@ -9,7 +9,8 @@ import numpy as np
 
 from mixeff_fast.errors import ArgumentError
 from mixeff_fast.fit.blas import single_threaded_blas
-from mixeff_fast.fit.certificate import Certificate, optimum, singular_values
+from mixeff_fast.fit.certificate import Certificate, optimum
+from mixeff_fast.fit.cones import singular_values
 from mixeff_fast.fit.control import DEFAULT_CONTROL, Control
 from mixeff_fast.fit.engine import Engine
 from mixeff_fast.kernels import assembly
