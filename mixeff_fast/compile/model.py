@@ -103,12 +103,13 @@ def _check_design(frame: ModelFrame) -> None:
             reason_code="no_random_effects",
         )
     if frame.n == 1:
-        raise NotIdentifiable("a mixed model cannot be fitted to one row", nobs=1)
+        raise NotIdentifiable("a mixed model cannot be fitted to one row; give it rows of two groups or more", nobs=1)
     y = frame.response if frame.offset is None else frame.response - frame.offset
     if float(y.min()) == float(y.max()):
+        less = "" if frame.offset is None else " less the offset"
         raise FitError(
-            f"the response {frame.formula.response.name!r} is constant ({float(y[0])!r} in all {frame.n} rows); "
-            "there is nothing to model",
+            f"the response {frame.formula.response.name!r}{less} is constant ({float(y[0])!r} in all {frame.n} rows); "
+            "model a column that varies",
             reason_code="constant_response",
             column=frame.formula.response.name,
         )

@@ -29,10 +29,11 @@ from mixeff_fast.frame.rows import RowReader, open_rows
 from mixeff_fast.frame.scheme import DataScheme, FactorScheme, GroupScheme
 from mixeff_fast.frame.transforms import TransformState
 from mixeff_fast.frame.variables import (
+    check_scale,
+    check_scales,
     effect_variables,
     is_factor,
     note_levels,
-    note_scales,
     read_effect,
     read_factor,
     read_group,
@@ -156,7 +157,9 @@ def build_frame(
     response, response_levels = _read_response(formula, rows, allow_factor_response)
     total_offset = read_offset(formula, rows, states, learn=True)
     note_levels(formula, groups, rows)
-    note_scales(variables, rows)
+    if response.ndim == 1 and response_levels is None:
+        check_scale(formula.response.name, response, rows)
+    check_scales(variables, rows)
     scheme = DataScheme(
         formula,
         {key: FactorScheme(v.levels, v.contrast) for key, v in variables.items() if isinstance(v, FactorVariable)},

@@ -23,11 +23,16 @@ _CATEGORIES: dict[str, type[MixeffNotice]] = {
 
 
 def issue(note: Note) -> Note:
-    """Warn about a note, at the line of the caller outside this package; return the note."""
+    """Warn about a note; return the note."""
+    warn(note.message, _CATEGORIES[note.code])
+    return note
+
+
+def warn(message: str, category: type[MixeffNotice]) -> None:
+    """Warn at the line of the caller outside this package."""
     level = 1
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mixeff_fast."):
         frame = frame.f_back
         level += 1
-    warnings.warn(note.message, _CATEGORIES[note.code], stacklevel=level)
-    return note
+    warnings.warn(message, category, stacklevel=level)

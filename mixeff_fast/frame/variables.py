@@ -28,6 +28,10 @@ from mixeff_fast.frame.transforms import TransformState, evaluate
 
 # Standard deviations outside this range, or this far apart, make coefficients that are hard to read and to compare.
 _LARGE, _SMALL, _APART = 1e4, 1e-4, 1e4
+# Beyond these, variances of the ratio of two variables leave the range of float64.
+_HUGE, _TINY = 1e75, 1e-75
+# Below this share of the values, a standard deviation may be that of a constant, which rounding makes differ from 0.
+_ROUNDING = 1e-7
 _SAMPLED_ROWS = 65_536
 _FACTOR_FUNCTIONS = frozenset({"factor", "as.factor"})
 
@@ -168,16 +172,18 @@ def note_levels(formula: ModelFormula, groups: dict[str, GroupingFactor], rows: 
             rows.notes.append(issue(Note("grouping_coercion", message, variable.columns[0], payload)))
 
 
-def note_scales(variables: Mapping[str, NumericVariable | FactorVariable], rows: RowReader) -> None:
+def check_scales(variables: Mapping[str, NumericVariable | FactorVariable], rows: RowReader) -> None:
     """Note numeric predictors whose standard deviation is extreme, or very different from that of others.
 
-    An evenly spaced sample of the rows serves; constant columns have no scale.
+    Raises
+    ------
+    DataError
+        If one is so extreme that variances and covariances could not be told.
     """
-    step = max(1, rows.n // _SAMPLED_ROWS)
     spread: dict[str, float] = {}
     for key, variable in variables.items():
         if isinstance(variable, NumericVariable) and variable.values.ndim == 1:
-            spread[key] = _standard_deviation(variable.values[::step])
+            spread[key] = check_scale(key, variable.values, rows)
     spread = {key: value for key, value in spread.items() if value > 0.0}
     if not spread:
         return
@@ -192,11 +198,36 @@ def note_scales(variables: Mapping[str, NumericVariable | FactorVariable], rows:
     rows.notes.append(issue(Note("predictor_scales", message, None, {"standard_deviations": spread})))
 
 
+def check_scale(key: str, values: Floats, rows: RowReader) -> float:
+    """Return the standard deviation of an evenly spaced sample of rows; 0 for a constant.
+
+    Raises
+    ------
+    DataError
+        If the squares of such numbers, or of their ratios, could not be told in double precision.
+    """
+    found = _standard_deviation(values[:: max(1, rows.n // _SAMPLED_ROWS)])
+    if found == 0.0 or _TINY < found < _HUGE:
+        return found
+    raise DataError(
+        f"{key!r} has a standard deviation of {found:.3g}; the squares of such numbers are beyond double precision, so "
+        "choose other units for it",
+        column=key,
+        standard_deviation=found,
+    )
+
+
 def _standard_deviation(values: Floats) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         found = float(values.std())
-    if 1e-150 < found < 1e150:
+    ordinary = _TINY < found < _HUGE
+    if ordinary and found > _ROUNDING * abs(float(values[0])):
         return found
-    # Squares overflow or underflow: take out the magnitude first.
-    magnitude = max(abs(float(values.min())), abs(float(values.max())))
-    return magnitude * float((values / magnitude).std()) if magnitude > 0.0 else 0.0
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return 0.0
+    if ordinary:
+        return found
+    # The squares may have overflowed or vanished: take out the magnitude first.
+    magnitude = max(abs(low), abs(high))
+    return magnitude * float((values / magnitude).std())

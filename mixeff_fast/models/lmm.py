@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +15,7 @@ from mixeff_fast.errors import ArgumentError, ConvergenceNotice, DataError, Rank
 from mixeff_fast.fit import matrices, tables
 from mixeff_fast.fit.lmm import LmmResult, conditional_covariances, criterion_at, fit_lmm, fitted_values
 from mixeff_fast.formula import update_formula
+from mixeff_fast.frame.notices import warn
 from mixeff_fast.inference import theta as theta_inference
 from mixeff_fast.inference import wald
 from mixeff_fast.models.arguments import flag, number
@@ -47,15 +47,12 @@ def fit_spec(spec: ModelSpec, reml: bool, control: Control) -> LinearMixedModel:
     engine, result = fit_lmm(spec.compiled, reml, control)
     names = [n for n, gone in zip(spec.compiled.fixed.names, result.aliased.tolist(), strict=True) if gone]
     if names:
-        warnings.warn(
+        warn(
             f"the fixed-effect columns are rank deficient; left out as combinations of others: {', '.join(names)}",
             RankNotice,
-            stacklevel=4,
         )
     if result.certificate.status in ("not_optimized", "not_identifiable"):
-        warnings.warn(
-            f"the fit is {result.certificate.status}: {result.certificate.reason}", ConvergenceNotice, stacklevel=4
-        )
+        warn(f"the fit is {result.certificate.status}: {result.certificate.reason}", ConvergenceNotice)
     return LinearMixedModel(spec, control, engine, result)
 
 
@@ -496,7 +493,8 @@ class LinearMixedModel:
             raise ArgumentError(f'method is "asymptotic", not {method!r}', argument="method")
         wanted = parm if parm is None else [str(name) for name in (parm if _is_list(parm) else [parm])]
         others = [*zip(self.theta_names, self.theta.tolist(), strict=True), ("sigma", self.sigma)]
-        return wald.wald_intervals(self.coef_names, self.beta, self.result.vcov, others, wanted, number("level", level, least=0.0, most=1.0))
+        level = number("level", level, least=0.0, most=1.0)
+        return wald.wald_intervals(self.coef_names, self.beta, self.result.vcov, others, wanted, level)
 
     def summary(self) -> Summary:
         """The fit in lme4's layout. ``str()`` prints it; ``.table`` has the fixed effects, with Wald z rows for now."""
