@@ -74,7 +74,7 @@ def control(
                             argument="max_evaluations")
     if not _is_number(tolerance) or not 0.0 < tolerance < 1.0:
         raise ArgumentError(f"tolerance lies between 0 and 1, not {tolerance!r}", argument="tolerance")
-    if memory_limit is not None and (not _is_number(memory_limit) or memory_limit <= 0):
+    if memory_limit is not None and (not _is_number(memory_limit) or not memory_limit > 0):
         raise ArgumentError(f"memory_limit is a positive number of bytes, not {memory_limit!r}", argument="memory_limit")
     values = None
     if start is not None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixeff_fast.errors import FitError
+from mixeff_fast.fit.assemble import Assembled, assemble
 from mixeff_fast.fit.compilation import listen
-from mixeff_fast.fit.crossproduct import Assembled, assemble
 from mixeff_fast.fit.standardize import standardize, term_intercept
 from mixeff_fast.kernels import gradient, profiled
 from mixeff_fast.kernels.structure import ThetaMap, Workspace

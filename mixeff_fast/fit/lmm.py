@@ -107,7 +107,8 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
     w = engine.solve().copy()
     m, p = plan.trunk_size, engine.rank
     factor_x = np.tril(engine.work.trunk[m : m + p, m : m + p])
-    pivot = float(engine.work.trunk[m + p, m + p])
+    # a factorization that failed leaves rubbish behind
+    pivot = float(engine.work.trunk[m + p, m + p]) if np.isfinite(objective) else np.nan
     dof = engine.dof(reml)
     sigma_standard = pivot / np.sqrt(dof)
     unit = standard.y_scale * standard.root_weight
