@@ -449,7 +449,14 @@ def test_an_editable_install_after_an_uninstall_sees_its_own_sources(sandbox: Sa
     paths = {"base": str(environment), "platbase": str(environment)}
     site = Path(sysconfig.get_path("purelib", "venv", paths))
     python = str(Path(sysconfig.get_path("scripts", "venv", paths)) / "python")
-    (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
+    # what the interpreter has installed, but for this package, which may be among it
+    dependencies = sandbox.folder / "dependencies"
+    dependencies.mkdir()
+    for folder in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for entry in Path(folder).iterdir():
+            if "mixeff_fast" not in entry.name:
+                (dependencies / entry.name).symlink_to(entry)
+    (site / "dependencies.pth").write_text(f"{dependencies}\n")
 
     def pip(*arguments: str) -> None:
         command = [sys.executable, "-m", "pip", "--python", python, "-q", "--disable-pip-version-check", *arguments]

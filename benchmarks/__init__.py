@@ -1,0 +1,1 @@
+"""Benchmarks: how long fits take, alone (``pytest benchmarks``) and next to other packages (``python -m benchmarks.peers``)."""
