@@ -96,7 +96,8 @@ class Engine:
                 diagonal.append(int(row == column))
                 # theta sqrt(rows per level) is the signal-to-noise ratio of a level: where the log scale takes over
                 scale.append(math.sqrt(factor.n_levels / self.n) if row == column else 1.0)
-                curvature.append(4.0 * factor.n_levels)
+                # per level: the log of a variance carries 2 where levels are well determined; off the diagonal more
+                curvature.append((2.0 if row == column else 4.0) * factor.n_levels)
         return ThetaMap(np.array(position, np.int64), np.array(diagonal, np.int64), np.array(scale), np.array(curvature))
 
     def criterion_shift(self, reml: bool) -> float:

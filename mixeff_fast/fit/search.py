@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # flops of a factorization below which leaving compiled code between evaluations costs more than it gives
 SMALL_FLOPS = 2e7
-STEP_CAP = 2.0
+STEP_CAP = 1.0
 EXHAUSTED = "evaluation_limit_reached"
 STOPS = {
     optimizer.CONVERGED: "newton_decrement_reached",
