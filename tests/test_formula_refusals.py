@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -270,9 +269,7 @@ def test_nesting_below_the_limit() -> None:
     ids=["power", "product", "grouping", "interaction", "nesting"],
 )
 def test_expansion_is_bounded(text: str, count: int, limit: int) -> None:
-    start = time.perf_counter()
     error = refusal(text)
-    assert time.perf_counter() - start < 20
     assert (error.kind, error.count, error.limit) == ("Other", count, limit)
 
 
