@@ -22,7 +22,8 @@ def members(cls: type) -> set[str]:
     if documented:
         attributes = [name for line in documented[1].splitlines() if line[:1].isalpha() for name in line.split(", ")]
     slots = getattr(cls, "__slots__", ())
-    return {name for name in (*vars(cls), *attributes, *slots) if not name.startswith("_")}
+    own = (name for each in cls.__mro__[:-1] for name in vars(each))
+    return {name for name in (*own, *attributes, *slots) if not name.startswith("_")}
 
 
 def errors() -> set[str]:

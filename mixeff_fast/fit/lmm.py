@@ -136,9 +136,12 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
         start = int(plan.diag_ptr[plan.first_block[k]])
         blocks = engine.work.lower_diag[start : start + model.factors[k].n_levels * width**2].reshape(-1, width, width)
         logdet += 2.0 * float(np.log(np.diagonal(blocks, axis1=1, axis2=2)).sum())
+    theta = engine.theta(lam)
+    for handed_out in (theta, beta, vcov):
+        handed_out.flags.writeable = False
     return LmmResult(
         reml=reml,
-        theta=engine.theta(lam),
+        theta=theta,
         lam=lam,
         beta=beta,
         aliased=aliased,

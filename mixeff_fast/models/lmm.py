@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,13 +12,14 @@ import polars as pl
 from mixeff_fast.compile import compile_lmm
 from mixeff_fast.errors import ArgumentError, ConvergenceNotice, DataError, RankNotice
 from mixeff_fast.fit import matrices, tables
-from mixeff_fast.fit.lmm import LmmResult, conditional_covariances, criterion_at, fit_lmm, fitted_values
+from mixeff_fast.fit.lmm import conditional_covariances, fit_lmm
 from mixeff_fast.formula import update_formula
 from mixeff_fast.frame.notices import warn
 from mixeff_fast.inference import theta as theta_inference
 from mixeff_fast.inference import wald
 from mixeff_fast.models.arguments import flag, number
-from mixeff_fast.models.spec import Call, ModelSpec
+from mixeff_fast.models.numbers import LmmNumbers
+from mixeff_fast.models.spec import ModelSpec
 from mixeff_fast.prediction.predict import predict_rows
 from mixeff_fast.resample.simulate import simulate_responses
 
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
     from mixeff_fast.fit.control import Control
     from mixeff_fast.fit.engine import Engine
+    from mixeff_fast.fit.lmm import LmmResult
     from mixeff_fast.report.summary import Summary
     from mixeff_fast.schemas.fit import FitArtifact, OptimizerCertificate
-    from mixeff_fast.vocabulary import FitStatus, ResidualType
+    from mixeff_fast.vocabulary import ResidualType
 
     Float = NDArray[np.float64]
 
@@ -56,7 +57,7 @@ def fit_spec(spec: ModelSpec, reml: bool, control: Control) -> LinearMixedModel:
     return LinearMixedModel(spec, control, engine, result)
 
 
-class LinearMixedModel:
+class LinearMixedModel(LmmNumbers):
     """A fitted linear mixed model: what :func:`lmm` returns.
 
     Arrays are in the order of ``coef_names`` or ``theta_names`` and in the units of the data. An aliased fixed-effect
@@ -72,138 +73,11 @@ class LinearMixedModel:
         The numbers, as a frozen record.
     """
 
-    spec: ModelSpec
-    control: Control
-    result: LmmResult
-    _engine: Engine
-
     def __init__(self, spec: ModelSpec, control: Control, engine: Engine, result: LmmResult) -> None:
         self.spec = spec
         self.control = control
         self.result = result
         self._engine = engine
-
-    @property
-    def beta(self) -> Float:
-        """Fixed effects, shape (p,); NaN where aliased."""
-        return self.result.beta
-
-    @property
-    def std_error(self) -> Float:
-        """Model-based standard errors of ``beta``, shape (p,)."""
-        return wald.standard_errors(self.result.vcov)
-
-    @property
-    def coef_names(self) -> tuple[str, ...]:
-        """Names of the fixed-effect columns, as R's ``model.matrix`` gives them."""
-        return self.spec.compiled.fixed.names
-
-    @property
-    def theta(self) -> Float:
-        """Relative covariance parameters, lme4's order and signs, shape (n_theta,)."""
-        return self.result.theta
-
-    @property
-    def theta_names(self) -> tuple[str, ...]:
-        """``group.effect`` on the diagonal of Lambda, ``group.effect.effect`` below it."""
-        return self.spec.compiled.theta_names
-
-    @property
-    def sigma(self) -> float:
-        """Residual standard deviation of a row with weight 1."""
-        return self.result.sigma
-
-    @property
-    def reml(self) -> bool:
-        """Whether the REML criterion was minimized."""
-        return self.result.reml
-
-    @property
-    def loglik(self) -> float:
-        """Log-likelihood, or the REML log-likelihood for a REML fit, with all constants."""
-        return -0.5 * self.result.objective
-
-    @cached_property
-    def deviance(self) -> float:
-        """-2 log-likelihood (ML); for a REML fit, evaluated at its estimates of theta."""
-        return self._criterion(False)
-
-    @cached_property
-    def reml_criterion(self) -> float:
-        """The REML criterion; for an ML fit, evaluated at its estimates of theta."""
-        return self._criterion(True)
-
-    def _criterion(self, reml: bool) -> float:
-        if reml == self.result.reml:
-            return self.result.objective
-        return criterion_at(self._engine, self.result.lam, reml)
-
-    @property
-    def n_parameters(self) -> int:
-        """Estimated parameters: fixed effects, theta and sigma."""
-        return int((~self.result.aliased).sum()) + len(self.theta) + 1
-
-    @property
-    def aic(self) -> float:
-        """Akaike's criterion, ``-2 loglik + 2 n_parameters``."""
-        return self.result.objective + 2.0 * self.n_parameters
-
-    @property
-    def bic(self) -> float:
-        """Schwarz's criterion, ``-2 loglik + log(nobs) n_parameters``."""
-        return self.result.objective + math.log(self.nobs) * self.n_parameters
-
-    @property
-    def nobs(self) -> int:
-        """Rows in the fit."""
-        return self.spec.compiled.frame.n
-
-    @property
-    def df_residual(self) -> int:
-        """``nobs - n_parameters``, as lme4 counts."""
-        return self.nobs - self.n_parameters
-
-    @property
-    def ngrps(self) -> dict[str, int]:
-        """Levels of each grouping factor."""
-        return {factor.group.name: factor.n_levels for factor in self.spec.compiled.factors}
-
-    @property
-    def formula(self) -> str:
-        """The canonical formula."""
-        return self.spec.formula
-
-    @property
-    def call(self) -> Call:
-        """The arguments of the fit."""
-        return self.spec.call
-
-    @cached_property
-    def fitted(self) -> Float:
-        """Conditional fitted values, offset included, shape (nobs,)."""
-        return fitted_values(self.spec.compiled, self.result)
-
-    @property
-    def weights(self) -> Float:
-        """Prior weights, shape (nobs,); ones when none were given."""
-        given = self.spec.compiled.frame.weights
-        return np.ones(self.nobs) if given is None else given
-
-    @property
-    def offset(self) -> Float:
-        """Offset, shape (nobs,); zeros when none was given."""
-        given = self.spec.compiled.frame.offset
-        return np.zeros(self.nobs) if given is None else given
-
-    @property
-    def fit_status(self) -> FitStatus:
-        """The certificate's verdict, such as ``"converged_interior"``."""
-        return self.result.certificate.status
-
-    @property
-    def handle_alive(self) -> bool:
-        """Whether the factorization is in memory."""
-        return self._engine is not None
 
     def fixef(self) -> pl.DataFrame:
         """Fixed effects as a table: ``term``, ``estimate`` (null where aliased)."""
