@@ -1,8 +1,12 @@
-"""BFGS as a reverse-communication state machine: it asks for f and g at ``trial`` and is told them.
+"""Newton's method as a reverse-communication state machine: it is told f, then gradient and Hessian where it accepts.
 
-The compiled loop and the stepped loop drive the same machine, so they take the same path to the same numbers. Line
-search: backtracking on the Armijo condition, accepted near the solution by the approximate Wolfe condition of Hager &
-Zhang (2005), where f no longer resolves progress but the slope does.
+The n coordinates are displacements from the accepted point, so the caller may choose new ones at every point. The
+Hessian may be a model of the true one, and indefinite: directions of negative curvature are followed downhill (the
+absolute eigenvalues of the Hessian scaled to a unit diagonal). Where a model overestimates the curvature Newton's steps
+crawl; then the curvature seen along the last step is put in (a BFGS update).
+
+The line search backtracks on the Armijo condition, with the rounding of f as slack: near the solution f no longer
+resolves progress, but the gradient does.
 """
 
 from __future__ import annotations
@@ -11,155 +15,239 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from mixeff_fast.kernels._cache import kernel
+from mixeff_fast.kernels._lapack import cholesky_lower
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.structure import Float, Int64
 
-# answers of ``advance``
+# what comes next
 EVALUATE = 1
+ACCEPTED = 4
 CONVERGED = 0
 STALLED = 2  # no descent left that floating point resolves
 EXHAUSTED = 3  # evaluation budget spent
 
 # places in ``real``
-F, SLOPE, STEP, DECREMENT, CAP, TOLERANCE = 0, 1, 2, 3, 4, 5
+F, SLOPE, STEP, DECREMENT, TOLERANCE, NOISE, TRUST = 0, 1, 2, 3, 4, 5, 6
 # places in ``count``
-PHASE, EVALUATIONS, ITERATIONS, LIMIT, BACKTRACKS, RESETS = 0, 1, 2, 3, 4, 5
+EVALUATIONS, ITERATIONS, LIMIT, BACKTRACKS, IDLE, SLOW = 0, 1, 2, 3, 4, 5
+
+# eigenvalues of the scaled Hessian are raised to this
+FLOOR = 1e-6
+# and negative ones are reflected, and shortened to take longer steps down
+REFLECT = 0.25
+# this many slow steps in a row, and secants are used for good; so many steps with them, and the model of the Hessian is
+# left to the caller's judgement
+HABIT = 2
+PATIENCE = 30
 
 
 class Search(NamedTuple):
-    """State of one minimization in n coordinates."""
+    """State of one minimization in n coordinates. ``gradient``, ``hessian``, ``reach`` and the secant pair are told."""
 
-    x: Float  # accepted point
-    g: Float  # gradient there
-    trial: Float  # where f and g are wanted
+    gradient: Float
+    hessian: Float  # n x n, made positive definite by ``propose``
     direction: Float
-    inverse: Float  # n x n inverse Hessian
-    first: Float  # diagonal of the first inverse Hessian
-    y: Float  # scratch
+    reach: Float  # longest displacement allowed per coordinate
+    secant_step: Float  # the last step, in the coordinates of the accepted point
+    secant_change: Float  # the change of the gradient over it
+    factor: Float  # n x n scratch
+    vectors: Float  # n x n scratch
+    scale: Float  # n scratch
     real: Float
     counts: Int64
 
 
 @kernel
-def reset_inverse(search: Search) -> None:
-    n = search.x.shape[0]
+def eigenvalues(a: Float, vectors: Float) -> None:
+    """Jacobi's method: ``a`` becomes diagonal (the eigenvalues), the columns of ``vectors`` the eigenvectors."""
+    n = a.shape[0]
     for i in range(n):
         for j in range(n):
-            search.inverse[i, j] = 0.0
-        search.inverse[i, i] = search.first[i]
+            vectors[i, j] = 1.0 if i == j else 0.0
+    for _ in range(30):
+        off = 0.0
+        on = 0.0
+        for i in range(n):
+            on += a[i, i] * a[i, i]
+            for j in range(i):
+                off += a[i, j] * a[i, j]
+        if off <= 1e-30 * on:
+            break
+        for p in range(n):
+            for q in range(p + 1, n):
+                if a[p, q] == 0.0:
+                    continue
+                zeta = (a[q, q] - a[p, p]) / (2.0 * a[p, q])
+                t = 1.0 / (abs(zeta) + math.sqrt(1.0 + zeta * zeta))
+                if zeta < 0.0:
+                    t = -t
+                c = 1.0 / math.sqrt(1.0 + t * t)
+                s = c * t
+                for i in range(n):
+                    x, y = a[i, p], a[i, q]
+                    a[i, p], a[i, q] = c * x - s * y, s * x + c * y
+                for i in range(n):
+                    x, y = a[p, i], a[q, i]
+                    a[p, i], a[q, i] = c * x - s * y, s * x + c * y
+                for i in range(n):
+                    x, y = vectors[i, p], vectors[i, q]
+                    vectors[i, p], vectors[i, q] = c * x - s * y, s * x + c * y
 
 
 @kernel
-def propose(search: Search) -> bool:
-    """New direction from the accepted point; false when the Newton decrement is within tolerance."""
-    n = search.x.shape[0]
-    slope = 0.0
-    largest = 0.0
+def make_positive(search: Search) -> None:
+    """Raise or reflect the eigenvalues of the scaled Hessian that are below ``FLOOR``."""
+    n = search.gradient.shape[0]
+    h = search.hessian
+    a = search.factor
+    scale = search.scale
     for i in range(n):
-        s = 0.0
+        scale[i] = 1.0 / math.sqrt(abs(h[i, i])) if h[i, i] != 0.0 else 1.0
+    for i in range(n):
         for j in range(n):
-            s -= search.inverse[i, j] * search.g[j]
-        search.direction[i] = s
-        slope += s * search.g[i]
-        largest = max(largest, abs(s))
-    search.real[DECREMENT] = -slope
-    if -slope <= search.real[TOLERANCE]:
-        return False
-    search.real[SLOPE] = slope
-    search.real[STEP] = min(1.0, search.real[CAP] / largest)
-    search.counts[BACKTRACKS] = 0
+            a[i, j] = h[i, j] * scale[i] * scale[j]
+    fine = cholesky_lower(a, n) == 0
     for i in range(n):
-        search.trial[i] = search.x[i] + search.real[STEP] * search.direction[i]
-    return True
-
-
-@kernel
-def update_inverse(search: Search, g: Float) -> None:
-    """BFGS update of the inverse Hessian from the accepted step; skipped when curvature along it is not positive."""
-    n = search.x.shape[0]
-    t = search.real[STEP]
-    sy = 0.0
-    yy = 0.0
-    ss = 0.0
-    for i in range(n):
-        y = g[i] - search.g[i]
-        sy += t * search.direction[i] * y
-        yy += y * y
-        ss += t * search.direction[i] * t * search.direction[i]
-    if sy <= 1e-10 * math.sqrt(yy * ss):
+        fine = fine and a[i, i] * a[i, i] > FLOOR
+    if fine:
         return
-    hy = search.y
-    yhy = 0.0
     for i in range(n):
-        s = 0.0
         for j in range(n):
-            s += search.inverse[i, j] * (g[j] - search.g[j])
-        hy[i] = s
-        yhy += s * (g[i] - search.g[i])
-    a = (1.0 + yhy / sy) / sy
+            a[i, j] = h[i, j] * scale[i] * scale[j]
+    v = search.vectors
+    eigenvalues(a, v)
     for i in range(n):
-        si = t * search.direction[i]
-        for j in range(n):
-            sj = t * search.direction[j]
-            search.inverse[i, j] += a * si * sj - (si * hy[j] + hy[i] * sj) / sy
+        for j in range(i + 1):
+            s = 0.0
+            for k in range(n):
+                s += v[i, k] * v[j, k] * max(a[k, k], -REFLECT * a[k, k], FLOOR)
+            h[i, j] = s / (scale[i] * scale[j])
+            h[j, i] = h[i, j]
 
 
 @kernel
-def advance(search: Search, f: float, g: Float) -> int:
-    """Take f and g at ``trial`` and return what happens next (EVALUATE, CONVERGED, STALLED or EXHAUSTED)."""
-    n = search.x.shape[0]
+def newton_direction(search: Search) -> float:
+    """Fill ``direction`` with ``-H^{-1}g`` and return the decrement ``g'H^{-1}g``; NaN when H is not positive definite."""
+    n = search.gradient.shape[0]
+    a = search.factor
+    scale = search.scale
+    d = search.direction
+    for i in range(n):
+        if not search.hessian[i, i] > 0.0:
+            return math.nan
+        scale[i] = 1.0 / math.sqrt(search.hessian[i, i])
+    for i in range(n):
+        for j in range(i + 1):
+            a[i, j] = search.hessian[i, j] * scale[i] * scale[j]
+    if cholesky_lower(a, n) != 0:
+        return math.nan
+    decrement = 0.0
+    for i in range(n):
+        s = search.gradient[i] * scale[i]
+        for j in range(i):
+            s -= a[i, j] * d[j]
+        d[i] = s / a[i, i]
+        decrement += d[i] * d[i]
+    for i in range(n - 1, -1, -1):
+        s = d[i]
+        for j in range(i + 1, n):
+            s -= a[j, i] * d[j]
+        d[i] = s / a[i, i]
+    for i in range(n):
+        d[i] *= -scale[i]
+    return decrement
+
+
+@kernel
+def add_secant(search: Search) -> None:
+    """BFGS update of the Hessian from the secant pair; skipped when curvature along the step is hardly positive."""
+    n = search.gradient.shape[0]
+    s = search.secant_step
+    y = search.secant_change
+    hs = search.scale
+    sy = 0.0
+    shs = 0.0
+    for i in range(n):
+        t = 0.0
+        for j in range(n):
+            t += search.hessian[i, j] * s[j]
+        hs[i] = t
+        shs += t * s[i]
+        sy += s[i] * y[i]
+    if sy > 1e-3 * shs and shs > 0.0:
+        for i in range(n):
+            for j in range(n):
+                search.hessian[i, j] += y[i] * y[j] / sy - hs[i] * hs[j] / shs
+
+
+@kernel
+def judge(search: Search, f: float, noise: float) -> int:
+    """Take f at the displacement ``STEP * direction``. ACCEPTED: tell gradient and Hessian there, then ``propose``."""
     real = search.real
     count = search.counts
     count[EVALUATIONS] += 1
-    if count[PHASE] == 0:
+    if count[EVALUATIONS] == 1:
         if not math.isfinite(f):
             return STALLED
-        count[PHASE] = 1
-        reset_inverse(search)
         real[F] = f
-        for i in range(n):
-            search.x[i] = search.trial[i]
-            search.g[i] = g[i]
-        if not propose(search):
-            return CONVERGED
-        return EVALUATE
-    slope = real[SLOPE]
-    step = real[STEP]
-    trial_slope = 0.0
-    finite = math.isfinite(f)
-    for i in range(n):
-        trial_slope += g[i] * search.direction[i]
-        finite = finite and math.isfinite(g[i])
-    noise = 1e-13 * abs(real[F]) + 1e-12
-    armijo = finite and f <= real[F] + 1e-4 * step * slope
-    near = finite and f <= real[F] + noise and abs(trial_slope) <= 0.9 * abs(slope)
-    if armijo or near:
+        real[NOISE] = noise
+        real[TRUST] = 1.0
+        return ACCEPTED
+    gain = real[F] - f
+    expected = -1e-4 * real[STEP] * real[SLOPE]
+    if math.isfinite(f) and gain >= expected - real[NOISE]:
         count[ITERATIONS] += 1
-        update_inverse(search, g)
+        count[IDLE] = count[IDLE] + 1 if gain <= real[NOISE] else 0
+        if count[BACKTRACKS] > 0:
+            real[TRUST] = max(1.0, 0.5 * real[TRUST])
+        elif real[STEP] < 1.0:
+            real[TRUST] *= 2.0
         real[F] = f
-        for i in range(n):
-            search.x[i] = search.trial[i]
-            search.g[i] = g[i]
-        if not propose(search):
-            return CONVERGED
-    else:
-        count[BACKTRACKS] += 1
-        if count[BACKTRACKS] > 12:
-            if count[RESETS] >= 2:
-                return STALLED
-            count[RESETS] += 1
-            reset_inverse(search)
-            if not propose(search):
-                return CONVERGED
-        else:
-            shrink = 0.1
-            if finite:
-                rise = f - real[F] - step * slope
-                shrink = min(0.5, max(0.1, -0.5 * step * slope / rise)) if rise > 0.0 else 0.5
-            real[STEP] = step * shrink
-            for i in range(n):
-                search.trial[i] = search.x[i] + real[STEP] * search.direction[i]
+        real[NOISE] = noise
+        return ACCEPTED
+    count[BACKTRACKS] += 1
+    if -real[STEP] * real[SLOPE] <= real[NOISE]:
+        return STALLED
     if count[EVALUATIONS] >= count[LIMIT]:
         return EXHAUSTED
+    shrink = 0.1
+    if math.isfinite(f):
+        rise = -gain - real[STEP] * real[SLOPE]
+        shrink = min(0.5, max(0.1, -0.5 * real[STEP] * real[SLOPE] / rise))
+    real[STEP] *= shrink
+    return EVALUATE
+
+
+@kernel
+def propose(search: Search) -> int:
+    """Choose the next direction from the accepted point."""
+    n = search.gradient.shape[0]
+    real = search.real
+    count = search.counts
+    make_positive(search)
+    decrement = newton_direction(search)
+    if count[ITERATIONS] > 0:
+        if count[SLOW] >= HABIT or decrement > 0.5 * real[DECREMENT]:
+            count[SLOW] += 1
+        else:
+            count[SLOW] = 0
+        if count[SLOW] >= HABIT or count[BACKTRACKS] > 0:
+            add_secant(search)
+            decrement = newton_direction(search)
+    real[DECREMENT] = decrement
+    if not math.isfinite(decrement):
+        return STALLED
+    if decrement <= max(real[TOLERANCE], real[NOISE]):
+        return CONVERGED
+    if count[IDLE] >= 3 or count[SLOW] > PATIENCE:
+        return STALLED
+    if count[EVALUATIONS] >= count[LIMIT]:
+        return EXHAUSTED
+    longest = 1.0
+    for i in range(n):
+        longest = max(longest, abs(search.direction[i]) / (search.reach[i] * real[TRUST]))
+    real[SLOPE] = -decrement
+    real[STEP] = 1.0 / longest
+    count[BACKTRACKS] = 0
     return EVALUATE

@@ -1,4 +1,4 @@
-"""The profiled criterion and its gradient in the optimizer's coordinates, and the all-compiled minimization."""
+"""The profiled criterion, its gradient, and the minimization in compiled code."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import math
 from typing import TYPE_CHECKING
 
 from mixeff_fast.kernels._cache import kernel
+from mixeff_fast.kernels.covariance import displace, orthogonalize, pull_back, secant_pair
 from mixeff_fast.kernels.factor import factorize
-from mixeff_fast.kernels.gradient import selected_inverse, solve_border
-from mixeff_fast.kernels.optimizer import EVALUATE, advance
+from mixeff_fast.kernels.gradient import selected_inverse, solve_blocks, solve_border
+from mixeff_fast.kernels.information import average_information
+from mixeff_fast.kernels.optimizer import ACCEPTED, EVALUATE, STEP, judge, propose
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.optimizer import Search
-    from mixeff_fast.kernels.structure import CrossProduct, Float, Int64, Plan, ThetaMap, Workspace
+    from mixeff_fast.kernels.structure import CrossProduct, Float, Path, Plan, Scoring, ThetaMap, Workspace
 
 
 @kernel
@@ -32,86 +34,62 @@ def criterion(plan: Plan, work: Workspace, logdet: float, reml: bool, dof: float
 
 
 @kernel
+def rounding(total: float, rest: float, dof: float) -> float:
+    """Rounding error of the criterion, whose r^2 (``rest``) is what cancellation leaves of y'y (``total``)."""
+    return 2e-15 * dof * (2.0 + total / rest)
+
+
+@kernel
 def evaluate(
     plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, reml: bool, dof: float, grad_lam: Float
 ) -> float:
-    """Criterion at ``lam`` and, unless ``grad_lam`` is empty, its derivative with respect to every entry of ``lam``."""
+    """Criterion at ``lam``, infinite where the factorization fails; and, unless ``grad_lam`` is empty, its derivative with
+    respect to every entry of ``lam``."""
     logdet = factorize(plan, cross, lam, work)
     if not math.isfinite(logdet):
         return math.inf
-    value = criterion(plan, work, logdet, reml, dof)
     if grad_lam.shape[0] > 0:
         last = plan.trunk_size + plan.border - 1
         r = work.trunk[last, last]
         solve_border(plan, work)
         selected_inverse(plan, cross, lam, work, dof / (r * r), last - plan.trunk_size if reml else 0, grad_lam)
-    return value
+    return criterion(plan, work, logdet, reml, dof)
 
 
 @kernel
-def coordinates_to_lam(theta_map: ThetaMap, psi: Float, lam: Float) -> None:
-    """``theta = tau sinh(psi)`` on the diagonal (linear through zero, logarithmic far from it), ``tau psi`` off it."""
-    for i in range(psi.shape[0]):
-        tau = theta_map.scale[i]
-        lam[theta_map.position[i]] = tau * math.sinh(psi[i]) if theta_map.diagonal[i] else tau * psi[i]
-
-
-@kernel
-def lam_to_coordinates(theta_map: ThetaMap, lam: Float, psi: Float) -> None:
-    for i in range(psi.shape[0]):
-        x = lam[theta_map.position[i]] / theta_map.scale[i]
-        psi[i] = math.asinh(x) if theta_map.diagonal[i] else x
-
-
-@kernel
-def gradient_to_coordinates(theta_map: ThetaMap, psi: Float, grad_lam: Float, out: Float) -> None:
-    for i in range(psi.shape[0]):
-        jacobian = theta_map.scale[i] * (math.cosh(psi[i]) if theta_map.diagonal[i] else 1.0)
-        out[i] = jacobian * grad_lam[theta_map.position[i]]
-
-
-@kernel
-def minimize(
-    plan: Plan, cross: CrossProduct, work: Workspace, theta_map: ThetaMap, search: Search, lam: Float,
-    grad_lam: Float, grad: Float, reml: bool, dof: float
+def advance(
+    plan: Plan, cross: CrossProduct, work: Workspace, theta_map: ThetaMap, scoring: Scoring, search: Search,
+    path: Path, reml: bool, dof: float, evaluations: int
 ) -> int:
-    """Drive the search to its end without leaving compiled code; ``search.trial`` holds the start."""
-    action = EVALUATE
-    while action == EVALUATE:
-        coordinates_to_lam(theta_map, search.trial, lam)
-        f = evaluate(plan, cross, lam, work, reml, dof, grad_lam)
-        if math.isfinite(f):
-            gradient_to_coordinates(theta_map, search.trial, grad_lam, grad)
-        action = advance(search, f, grad)
-    coordinates_to_lam(theta_map, search.x, lam)
-    return action
+    """Go on with the search from ``path.trial`` for so many evaluations or to its end; returns what comes next.
 
-
-@kernel
-def difference_columns(
-    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, reml: bool, dof: float, free: Int64, step: Float,
-    base: Float, central: bool, first: int, last: int, grad_lam: Float, out: Float
-) -> int:
-    """Rows ``first .. last-1`` of the Hessian over the entries ``free`` of ``lam``: differences of the exact gradient.
-
-    ``base`` is the gradient at ``lam`` over ``free``; used when ``central`` is 0. Returns 0, or 1 when an evaluation
-    failed.
+    The search is told gradient, model of the Hessian and secant pair where it accepts the trial.
     """
-    for i in range(first, last):
-        here = lam[free[i]]
-        lam[free[i]] = here + step[i]
-        ok = math.isfinite(evaluate(plan, cross, lam, work, reml, dof, grad_lam))
-        for j in range(free.shape[0]):
-            out[i, j] = grad_lam[free[j]]
-        if central:
-            lam[free[i]] = here - step[i]
-            ok = ok and math.isfinite(evaluate(plan, cross, lam, work, reml, dof, grad_lam))
-            for j in range(free.shape[0]):
-                out[i, j] = (out[i, j] - grad_lam[free[j]]) / (2.0 * step[i])
-        else:
-            for j in range(free.shape[0]):
-                out[i, j] = (out[i, j] - base[j]) / step[i]
-        lam[free[i]] = here
-        if not ok:
-            return 1
-    return 0
+    last = plan.trunk_size + plan.border - 1
+    action = EVALUATE
+    while action == EVALUATE and evaluations > 0:
+        evaluations -= 1
+        logdet = factorize(plan, cross, path.trial, work)
+        r = work.trunk[last, last]
+        f = criterion(plan, work, logdet, reml, dof) if math.isfinite(logdet) else math.inf
+        action = judge(search, f, rounding(cross.border[plan.border - 1, plan.border - 1], r * r, dof))
+        if action == ACCEPTED:
+            solve_border(plan, work)
+            selected_inverse(plan, cross, path.trial, work, dof / (r * r), last - plan.trunk_size if reml else 0,
+                             path.trial_grad)
+            solve_blocks(plan, work)
+            average_information(plan, work, theta_map, scoring, dof, search.hessian)
+            pull_back(theta_map, path.trial, path.trial_grad, search.gradient, search.hessian, search.reach)
+            secant_pair(theta_map, path.trial, path.trial_grad, path.follow, path.follow_grad, search.secant_step,
+                        search.secant_change)
+            for i in range(path.lam.shape[0]):
+                path.lam[i] = path.trial[i]
+                path.grad[i] = path.trial_grad[i]
+            action = propose(search)
+        if action == EVALUATE:
+            for i in range(path.lam.shape[0]):
+                path.follow[i] = path.lam[i]
+                path.follow_grad[i] = path.grad[i]
+            displace(theta_map, path.lam, search.direction, search.real[STEP], path.trial)
+            orthogonalize(theta_map, path.trial, path.follow, path.follow_grad)
+    return action

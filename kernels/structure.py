@@ -67,9 +67,38 @@ class Workspace(NamedTuple):
 
 
 class ThetaMap(NamedTuple):
-    """Free covariance parameters: where each sits in ``lam`` and how the optimizer sees it."""
+    """Free covariance parameters, and the random terms they belong to."""
 
-    position: Int64  # flat index into ``lam``
-    diagonal: Int64  # 1 on the diagonal of Lambda, else 0
-    scale: Float  # tau of theta = tau sinh(psi) on the diagonal; theta = tau psi off it
-    curvature: Float  # first guess of the second derivative in psi
+    position: Int64  # per parameter: flat index into ``lam``
+    term: Int64  # per parameter
+    row: Int64  # per parameter: its place in the term's own Lambda
+    column: Int64
+    owned_ptr: Int64  # per factor, CSR of the parameters of its terms
+    owned: Int64
+    first: Int64  # per term: its first column in a block of its factor
+    width: Int64  # per term
+    start: Int64  # per term: flat index into ``lam`` of its first entry
+    stride: Int64  # per term: width of its factor
+    diagonal: Int64  # per term: 1 when Lambda is diagonal
+    noise: Float  # per term: sqrt(levels / rows), the theta at which a level's effects equal their own noise
+
+
+class Scoring(NamedTuple):
+    """Scratch of the average information: right-hand sides, one column per parameter."""
+
+    chain_start: int  # scalar column where ``chain`` begins: that of the first block that receives updates
+    chain: Float
+    trunk: Float  # trunk and fixed effects
+    beta: Float  # rows of one block
+    slope: Float  # per parameter
+
+
+class Path(NamedTuple):
+    """Where a minimization is: flat Lambdas and gradients. The followers are the accepted ones, rotated as ``trial`` was."""
+
+    lam: Float
+    grad: Float
+    trial: Float
+    trial_grad: Float
+    follow: Float
+    follow_grad: Float

@@ -44,7 +44,7 @@ def _rebuild(cls: type[MixeffError], message: str, fields: dict[str, Any]) -> Mi
 class FormulaError(MixeffError):
     """A formula that cannot be read, or that asks for something formulas may not ask for.
 
-    Fields: ``formula`` (the whole text), ``kind`` (a label of CONTRACT 1.7 such as ``"UnmatchedParen"``), ``offset`` and
+    Fields: ``formula`` (the whole text), ``kind`` (a label such as ``"UnmatchedParen"``), ``offset`` and
     ``length`` (the offending characters, counted from 0).
     """
 

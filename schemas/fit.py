@@ -29,7 +29,7 @@ class OptimizerCertificate(Record):
     ]
     quality: Literal["certified", "approximate", "unavailable", "not_assessed", "failed"]
     reason: str
-    optimizer: Literal["bfgs_exact_gradient"]
+    optimizer: Literal["newton_average_information"]
     stop: str
     objective: float
     evaluations: int

@@ -6,22 +6,27 @@ conditions on the cones of covariance matrices. A point that fails them is left 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixeff_fast.fit.cones import (
-    SMALL_DIRECTION,
     ConeEvidence,
+    Normal,
     Point,
-    canonical,
     cone_evidence,
+    drop_small,
     grown,
-    without_small,
+    lower,
+    make_point,
+    normals,
+    orthogonal,
+    resolution,
+    slack,
 )
-from mixeff_fast.fit.face import Face, examine, polish, resolve
-from mixeff_fast.fit.search import EXHAUSTED, SearchRecord, minimize, start_lam
+from mixeff_fast.fit.face import CENTRAL_STEP, Face, beyond_saddle, central, descend, examine, polish, resolve
+from mixeff_fast.fit.search import EXHAUSTED, minimize, start_lam
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,17 +37,15 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-# a gain in the objective below this is not worth a different model
-REAL_GAIN = 1e-8
 CERTIFIED_DECREMENT = 1e-7
 # above this a fit is not converged
 CONVERGED_DECREMENT = 1e-4
 # residual share of the response's sum of squares below which the fit is exact and the criterion unbounded
 COLLAPSED = 1e-13
-MAX_ESCAPES = 6
-# lengths of trial steps away from a point that is no optimum: along an eigenvector, and for absent directions
-SADDLE_STEPS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
-GROWTH = (0.3, 0.1, 0.03, 0.01, 0.003)
+# rounding error of the objective above which nothing is certain
+RESOLVED = 1e-5
+MAX_ESCAPES = 8
+MAX_HESSIANS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,39 +95,6 @@ class Certificate:
     escapes: int
 
 
-def snap(engine: Engine, point: Point, reml: bool) -> None:
-    """Remove nearly absent directions where that does not raise the objective."""
-    for threshold in (SMALL_DIRECTION, SMALL_DIRECTION / 100.0):
-        candidate = without_small(engine, point.lam, threshold)
-        if candidate is None:
-            return
-        objective, _ = engine.evaluate(candidate, reml, want_gradient=False)
-        point.evaluations += 1
-        if objective <= point.objective + REAL_GAIN:
-            point.lam, point.objective = candidate, objective
-            return
-
-
-def _lower_point(engine: Engine, point: Point, face: Face | None, reml: bool) -> Float | None:
-    """The lowest of some points near one that is no optimum, or None when none is lower."""
-    trials = []
-    if face is not None and face.saddle:
-        direction = face.scale * face.vectors[:, int(np.argmin(np.where(face.flat, np.inf, face.values)))]
-        for size in SADDLE_STEPS:
-            for sign in (1.0, -1.0):
-                trial = point.lam.copy()
-                trial[face.free] += sign * size * direction
-                trials.append(trial)
-    trials += [grown(engine, point.lam, size, SMALL_DIRECTION)[0] for size in GROWTH]
-    best, lowest = None, point.objective - REAL_GAIN
-    for trial in trials:
-        objective, _ = engine.evaluate(trial, reml, want_gradient=False)
-        point.evaluations += 1
-        if objective < lowest:
-            best, lowest = trial, objective
-    return None if best is None else canonical(engine, best)
-
-
 def _verdict(
     engine: Engine, stop: str, face: Face | None, cones: tuple[ConeEvidence, ...], collapsed: bool
 ) -> tuple[FitStatus, CertificationQuality, str]:
@@ -150,73 +120,92 @@ def _verdict(
         status = "converged_reduced_rank" if reduced else "converged_boundary"
     if decrement > CERTIFIED_DECREMENT:
         return status, "approximate", f"the Newton decrement is {decrement:.3g}"
+    if resolution(engine) > RESOLVED:
+        return status, "approximate", f"rounding leaves the objective uncertain by {resolution(engine):.3g}"
     return status, "certified", ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What is known of a point: ``face`` is None when the objective is not finite around it."""
+
+    face: Face | None
+    normals: list[Normal]
+
+    def settled(self) -> bool:
+        """Whether Newton steps on the face have come to their end, be it a saddle."""
+        return self.face is None or self.face.saddle or self.face.decrement <= CERTIFIED_DECREMENT
+
+    def stands(self) -> bool:
+        """Whether no direction leads down from the point."""
+        optimal = self.face is not None and not self.face.saddle and self.face.decrement <= CERTIFIED_DECREMENT
+        return optimal and all(normal.values[0] >= -normal.tolerance for normal in self.normals)
+
+
+def _look(engine: Engine, point: Point, reml: bool, exhausted: bool) -> _Evidence:
+    """Evidence at a point, which is brought to the boundary and polished first, unless the caller's budget is spent."""
+    if not exhausted:
+        drop_small(engine, point, reml)
+    face = None
+    for _ in range(MAX_HESSIANS):
+        point.lam, point.left = orthogonal(engine, point.lam)
+        face = examine(engine, point, reml)
+        if face is None:
+            break
+        if exhausted:
+            face = resolve(engine, point, face, reml)
+            break
+        face = resolve(engine, point, polish(engine, point, face, reml), reml)
+        if face.decrement > CERTIFIED_DECREMENT:
+            face = polish(engine, point, face, reml)
+        if face.decrement <= CERTIFIED_DECREMENT or face.saddle or not descend(engine, point, face, reml):
+            break
+    point.lam, point.left = orthogonal(engine, point.lam)
+    return _Evidence(face, normals(engine, point, reml))
+
+
+def _lower_point(engine: Engine, point: Point, evidence: _Evidence, reml: bool) -> Float | None:
+    """The lowest of some points near one that is no optimum, or None when none is lower."""
+    trials = grown(engine, point, evidence.normals)
+    if evidence.face is not None and evidence.face.saddle:
+        trials += beyond_saddle(point, evidence.face)
+    best, lowest = None, point.objective - slack(engine)
+    for trial in trials:
+        objective, _ = engine.evaluate(trial, reml, want_gradient=False)
+        point.evaluations += 1
+        if objective < lowest:
+            best, lowest = trial, objective
+    return best
+
+
 def optimum(engine: Engine, reml: bool, control: Control) -> tuple[Float, Certificate]:
-    """Search, polish and certify. Returns ``lam`` and the evidence."""
+    """Search, polish and certify. Returns ``lam`` (every term's lower triangular) and the evidence."""
     record = minimize(engine, start_lam(engine, control), reml, control, control.max_evaluations)
     evaluations, iterations, escapes = record.evaluations, record.iterations, 0
-    point = Point(canonical(engine, record.lam), record.objective, 0)
+    point = make_point(engine, record.lam, record.objective, 0)
+    nowhere_lower = False
     while True:
-        face, cones = _look(engine, point, reml, record.stop == EXHAUSTED)
-        stands = face is not None and not face.saddle and all(c.satisfied for c in cones)
+        evidence = _look(engine, point, reml, record.stop == EXHAUSTED)
         left = control.max_evaluations - evaluations
-        if escapes >= MAX_ESCAPES or left <= 0 or _collapsed(engine):
+        if evidence.stands() or escapes >= MAX_ESCAPES or left <= 0 or _collapsed(engine):
             break
-        if stands:
-            if face is None or face.decrement <= CERTIFIED_DECREMENT:
-                break
-            lam: Float | None = point.lam
-        else:
-            lam = _lower_point(engine, point, face, reml)
-            if lam is None:
-                # nothing lower nearby: the condition failed by less than the objective resolves
-                cones = tuple(replace(c, satisfied=True) for c in cones)
-                break
-        assert lam is not None
+        lam: Float | None = point.lam
+        if evidence.settled():
+            lam = _lower_point(engine, point, evidence, reml)
+        if lam is None:
+            nowhere_lower = True
+            break
         record = minimize(engine, lam, reml, control, left)
         escapes += 1
         evaluations += record.evaluations
         iterations += record.iterations
-        if not record.objective < point.objective - REAL_GAIN and stands:
-            break
-        point = Point(canonical(engine, record.lam), record.objective, point.evaluations)
-    return point.lam, _certificate(engine, record, point, face, cones, reml, evaluations, iterations, escapes)
-
-
-def _look(
-    engine: Engine, point: Point, reml: bool, exhausted: bool
-) -> tuple[Face | None, tuple[ConeEvidence, ...]]:
-    """Evidence at a point, which is snapped to the boundary and polished first, unless the caller's budget is spent."""
-    if not exhausted:
-        snap(engine, point, reml)
-    face = examine(engine, point, reml)
-    if face is not None and not exhausted:
-        face = resolve(engine, point, polish(engine, point, face, reml), reml)
-    return face, cone_evidence(engine, point, reml)
-
-
-def _collapsed(engine: Engine) -> bool:
-    last = engine.assembled.arrays.trunk_size + engine.rank
-    return bool(engine.work.trunk[last, last] ** 2 <= COLLAPSED * engine.assembled.cross.border[-1, -1])
-
-
-def _certificate(
-    engine: Engine,
-    record: SearchRecord,
-    point: Point,
-    face: Face | None,
-    cones: tuple[ConeEvidence, ...],
-    reml: bool,
-    evaluations: int,
-    iterations: int,
-    escapes: int,
-) -> Certificate:
-    status, quality, reason = _verdict(engine, record.stop, face, cones, _collapsed(engine))
+        point = make_point(engine, record.lam, record.objective, point.evaluations)
+    cones = cone_evidence(engine, evidence.normals, nowhere_lower)
+    status, quality, reason = _verdict(engine, record.stop, evidence.face, cones, _collapsed(engine))
+    face = evidence.face
     values = np.zeros(0) if face is None else face.values
     n_free = len(values)
-    return Certificate(
+    certificate = Certificate(
         status=status,
         quality=quality,
         reason=reason,
@@ -235,9 +224,16 @@ def _certificate(
         cones=cones,
         escapes=escapes,
     )
+    return lower(engine, point.lam), certificate
+
+
+def _collapsed(engine: Engine) -> bool:
+    """Whether the residual of the point evaluated last is nothing but rounding."""
+    return bool(engine.work.trunk[-1, -1] ** 2 <= COLLAPSED * engine.assembled.cross.border[-1, -1])
 
 
 def curvature_at(engine: Engine, lam: Float, reml: bool) -> Float | None:
-    """Hessian of the criterion over the free entries of ``lam``, shape (n_free, n_free); None when it is not finite."""
-    face = examine(engine, Point(lam, 0.0, 0), reml)
-    return None if face is None else face.hessian
+    """Hessian of the criterion over theta's entries of ``lam``, shape (n_theta, n_theta); None when it is not finite."""
+    theta_map = engine.theta_map
+    steps = CENTRAL_STEP * np.sqrt(lam[theta_map.position] ** 2 + theta_map.noise[theta_map.term] ** 2)
+    return central(engine, lam, reml, np.eye(len(lam))[theta_map.position], steps)

@@ -1,7 +1,8 @@
 """Covariance matrices as points of cones: which directions are present, which are absent, and whether absent ones want to
 grow.
 
-At a boundary the gradient in theta vanishes by symmetry. What decides is ``Gamma = d(deviance)/d(Sigma)`` of each term:
+Every term's Lambda is held with orthogonal columns, longest first, and zero columns for the directions that are absent. At
+a boundary the gradient in theta vanishes by symmetry. What decides is ``Gamma = d(deviance)/d(Sigma)`` of each term:
 ``N'Gamma N >= 0`` on the null space N of Sigma, and ``Gamma Sigma = 0``, which is the gradient on the face.
 """
 
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixeff_fast.fit.engine import lower_factor
+from mixeff_fast.kernels import profiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,21 +24,25 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-# perturbation of an absent direction at which Gamma is read off
-PROBE = 1e-4
-# a standard deviation relative to sigma, per standardized column, below which a direction may be absent
+# relative size of a column below which it counts as absent
+ABSENT = 1e-11
+# standard deviation, relative to that of a row's residual, below which a direction is tried for absence
 SMALL_DIRECTION = 3e-3
-# relative size below which a singular value of Lambda is rounding
-ROUNDING = 1e-9
-# an eigenvalue of Gamma this far below zero, relative to the largest, is rounding
-CONE_TOLERANCE = 1e-6
+# a rise or gain of the objective that counts as none
+NEGLIGIBLE = 1e-8
+# perturbation of an absent direction at which Gamma is read off, relative to the noise of a level's effects
+PROBE = 1e-3
+# lengths of new directions to try, in the same units
+GROWTH = (3.0, 1.0, 0.3, 0.1, 0.03)
 
 
 @dataclass(slots=True)
 class Point:
-    """A Lambda under examination, with the objective (standardized units) and the evaluations spent on it so far."""
+    """A Lambda under examination (orthogonal columns) and the left singular vectors of every term's, the objective
+    (standardized units) and the evaluations spent on it so far."""
 
     lam: Float
+    left: tuple[Float, ...]
     objective: float
     evaluations: int
 
@@ -53,6 +59,17 @@ class ConeEvidence:
     null_minimum: float | None
     null_maximum: float | None
     satisfied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """``N'Gamma N`` of one term on the directions it lacks: eigenvalues, ascending, and eigenvectors as directions (columns).
+    ``tolerance`` is how far below zero an eigenvalue may lie and no gain be lost that counts."""
+
+    term: int
+    values: Float
+    vectors: Float
+    tolerance: float
 
 
 def separate(block: RandomBlock) -> bool:
@@ -73,86 +90,135 @@ def singular_values(engine: Engine, lam: Float) -> tuple[Float, ...]:
     return tuple(out)
 
 
-def canonical(engine: Engine, lam: Float) -> Float:
+def lower(engine: Engine, lam: Float) -> Float:
     """The lower triangular Lambda with non-negative diagonal of the same covariances; absent directions are zero columns."""
     out = np.zeros_like(lam)
     for block in engine.model.blocks:
         root = engine.block_lambda(lam, block)
-        engine.block_lambda(out, block)[...] = (
-            np.diag(np.abs(np.diag(root))) if block.family == "diagonal" else lower_factor(root)
-        )
+        engine.block_lambda(out, block)[...] = np.diag(np.abs(np.diag(root))) if separate(block) else lower_factor(root)
     return out
 
 
-def without_small(engine: Engine, lam: Float, threshold: float) -> Float | None:
-    """``lam`` with every direction below ``threshold`` removed, or None when there is none."""
-    out = lam.copy()
-    found = False
+def orthogonal(engine: Engine, lam: Float) -> tuple[Float, tuple[Float, ...]]:
+    """``lam`` with orthogonal columns, longest first, and every term's left singular vectors."""
+    out = np.zeros_like(lam)
+    left = []
     for block in engine.model.blocks:
-        view = engine.block_lambda(out, block)
+        root = engine.block_lambda(lam, block)
         if separate(block):
-            small = (np.abs(np.diag(view)) < threshold) & (np.diag(view) != 0.0)
-            if small.any():
-                found = True
-                view[np.diag_indices(block.width)] = np.where(small, 0.0, np.diag(view))
+            basis, factor = np.eye(block.width), np.diag(np.abs(np.diag(root)))
         else:
-            u, s, vt = np.linalg.svd(view)
-            if np.any((s < threshold) & (s > 1e-14 * max(s[0], threshold))):
-                found = True
-                view[...] = lower_factor((u * np.where(s < threshold, 0.0, s)) @ vt)
-    return out if found else None
+            basis, values, _ = np.linalg.svd(root)
+            factor = basis * np.where(values > ABSENT * values[0], values, 0.0)
+        engine.block_lambda(out, block)[...] = factor
+        left.append(basis)
+    return out, tuple(left)
 
 
-def free_entries(engine: Engine, lam: Float) -> NDArray[np.int64]:
-    """Positions in ``lam`` of the theta entries whose column of Lambda is not zero."""
-    free = []
-    position = engine.theta_map.position
-    for block in engine.model.blocks:
-        present = np.diag(engine.block_lambda(lam, block)) != 0.0
-        free.append(position[block.theta][present[block.columns]])
-    return np.concatenate(free)
+def make_point(engine: Engine, lam: Float, objective: float, evaluations: int) -> Point:
+    return Point(*orthogonal(engine, lam), objective, evaluations)
 
 
-def grown(
-    engine: Engine, lam: Float, size: float, threshold: float = 0.0
-) -> tuple[Float, list[tuple[RandomBlock, Float, Float]]]:
-    """``lam`` with every direction that is absent, or below ``threshold``, raised to ``size``; and for each term that has
-    such directions their left and right bases (columns)."""
-    out = lam.copy()
-    bases = []
-    for block in engine.model.blocks:
-        view = engine.block_lambda(out, block)
-        if separate(block):
-            absent = np.abs(np.diag(view)) <= threshold
-            left = right = np.eye(block.width)[:, absent]
-            values = np.abs(np.diag(view))[absent]
-        else:
-            u, s, vt = np.linalg.svd(view)
-            absent = s <= max(threshold, ROUNDING * s[0])
-            left, right, values = u[:, absent], vt[absent].T, s[absent]
-        if absent.any():
-            view += (left * (size - values)) @ right.T
-            bases.append((block, left, right))
-    return out, bases
+def column_norms(engine: Engine, lam: Float, block: RandomBlock) -> Float:
+    view = engine.block_lambda(lam, block)
+    return np.abs(np.diag(view)) if separate(block) else np.sqrt((view * view).sum(axis=0))
 
 
-def cone_evidence(engine: Engine, point: Point, reml: bool) -> tuple[ConeEvidence, ...]:
-    """Read Gamma off the exact gradient at a point where every absent direction is raised a little."""
-    probe, bases = grown(engine, point.lam, PROBE)
-    found: dict[int, tuple[int, float, float, bool]] = {}
-    if bases:
-        _, gradient = engine.evaluate(probe, reml)
-        point.evaluations += 1
-        for block, left, right in bases:
-            inner = left.T @ engine.block_lambda(gradient, block) @ right / (2.0 * PROBE)
-            values: Float = np.sort(np.diag(inner))
-            if block.family != "diagonal":
-                values = np.linalg.eigvalsh(0.5 * (inner + inner.T)).astype(np.float64)
-            rounding = CONE_TOLERANCE * max(1.0, float(np.abs(values).max()))
-            found[block.theta.start] = (left.shape[1], float(values[0]), float(values[-1]), bool(values[0] >= -rounding))
+def resolution(engine: Engine) -> float:
+    """Rounding error of the objective at the point evaluated last: cancellation may have enlarged it."""
+    rest = float(engine.work.trunk[-1, -1]) ** 2
+    return float(profiled.rounding(float(engine.assembled.cross.border[-1, -1]), rest, float(engine.n)))
+
+
+def slack(engine: Engine) -> float:
+    """A rise of the objective that is none."""
+    return max(NEGLIGIBLE, resolution(engine))
+
+
+def drop_small(engine: Engine, point: Point, reml: bool) -> None:
+    """Remove nearly absent directions where that does not raise the objective: together, or else one by one."""
+    small = []
+    for k, block in enumerate(engine.model.blocks):
+        norms = column_norms(engine, point.lam, block)
+        small += [(float(norms[j]), k, j) for j in np.flatnonzero((norms > 0.0) & (norms < SMALL_DIRECTION))]
+    small.sort()
+    for candidates in ([small], [[place] for place in small] if len(small) > 1 else []):
+        for places in candidates:
+            if not places:
+                return
+            lam = point.lam.copy()
+            for _, k, j in places:
+                engine.block_lambda(lam, engine.model.blocks[k])[:, j] = 0.0
+            objective, _ = engine.evaluate(lam, reml, want_gradient=False)
+            point.evaluations += 1
+            if objective <= point.objective + slack(engine):
+                point.lam, point.objective = lam, objective
+                if len(places) == len(small):
+                    return
+
+
+def normals(engine: Engine, point: Point, reml: bool) -> list[Normal]:
+    """Gamma = d(criterion)/d(Sigma) on the null space of every singular term, read off next to it."""
+    probe = point.lam.copy()
+    absent = []
+    for k, block in enumerate(engine.model.blocks):
+        gone = np.flatnonzero(column_norms(engine, point.lam, block) == 0.0)
+        if len(gone):
+            size = PROBE * float(engine.theta_map.noise[k])
+            engine.block_lambda(probe, block)[:, gone] = size * point.left[k][:, gone]
+            absent.append((k, gone, size))
+    if not absent:
+        return []
+    _, gradient = engine.evaluate(probe, reml)
+    point.evaluations += 1
     out = []
-    for i, block in enumerate(engine.model.blocks):
-        absent, low, high, fine = found.get(block.theta.start, (0, None, None, True))
+    for k, gone, size in absent:
+        block = engine.model.blocks[k]
+        null = point.left[k][:, gone]
+        inner = null.T @ engine.block_lambda(gradient, block)[:, gone] / (2.0 * size)
+        if separate(block):
+            order = np.argsort(np.diag(inner), kind="stable")
+            values, vectors = np.diag(inner)[order], np.eye(len(gone))[:, order]
+        else:
+            values, vectors = np.linalg.eigh(0.5 * (inner + inner.T))
+        # a variance with Gamma = -t gains about t^2 / (2 d''), d'' = levels / (2 noise^4)
+        levels = engine.model.factors[block.factor].n_levels
+        noise = float(engine.theta_map.noise[k])
+        out.append(Normal(k, values, null @ vectors, 1e-5 * np.sqrt(levels) / noise**2))
+    return out
+
+
+def grown(engine: Engine, point: Point, found: list[Normal]) -> list[Float]:
+    """Lambdas where every absent direction that wants to grow has some length."""
+    out = []
+    for size in GROWTH:
+        lam = point.lam.copy()
+        wanted = False
+        for normal in found:
+            block = engine.model.blocks[normal.term]
+            view = engine.block_lambda(lam, block)
+            length = size * float(engine.theta_map.noise[normal.term])
+            free = np.flatnonzero(column_norms(engine, point.lam, block) == 0.0)
+            for j in np.flatnonzero(normal.values < -normal.tolerance).tolist():
+                wanted = True
+                at = int(np.argmax(np.abs(normal.vectors[:, j]))) if separate(block) else int(free[j])
+                view[:, at] = length * normal.vectors[:, j]
+        if wanted:
+            out.append(lam)
+    return out
+
+
+def cone_evidence(engine: Engine, found: list[Normal], satisfied: bool) -> tuple[ConeEvidence, ...]:
+    """One record per term; with ``satisfied``, no growth lowered the objective, whatever Gamma says."""
+    by_term = {normal.term: normal for normal in found}
+    out = []
+    for k, block in enumerate(engine.model.blocks):
         group = engine.model.factors[block.factor].group.name
-        out.append(ConeEvidence(i, group, block.width, block.width - absent, low, high, fine))
+        normal = by_term.get(k)
+        if normal is None:
+            out.append(ConeEvidence(k, group, block.width, block.width, None, None, True))
+            continue
+        least, most = float(normal.values[0]), float(normal.values[-1])
+        rank = block.width - len(normal.values)
+        out.append(ConeEvidence(k, group, block.width, rank, least, most, satisfied or least >= -normal.tolerance))
     return tuple(out)

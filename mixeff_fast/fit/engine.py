@@ -16,7 +16,7 @@ from mixeff_fast.fit.assemble import Assembled, assemble
 from mixeff_fast.fit.compilation import listen
 from mixeff_fast.fit.standardize import standardize, term_intercept
 from mixeff_fast.kernels import gradient, profiled
-from mixeff_fast.kernels.structure import ThetaMap, Workspace
+from mixeff_fast.kernels.structure import Scoring, ThetaMap, Workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,18 +87,44 @@ class Engine:
         )
 
     def _theta_map(self) -> ThetaMap:
-        position, diagonal, scale, curvature = [], [], [], []
-        for block in self.model.blocks:
-            factor = self.model.factors[block.factor]
-            start = int(self.assembled.arrays.lam_ptr[block.factor])
-            for row, column in zip(block.rows.tolist(), block.columns.tolist(), strict=True):
-                position.append(start + (block.first + row) * factor.width + block.first + column)
-                diagonal.append(int(row == column))
-                # theta sqrt(rows per level) is the signal-to-noise ratio of a level: where the log scale takes over
-                scale.append(math.sqrt(factor.n_levels / self.n) if row == column else 1.0)
-                # per level: the log of a variance carries 2 where levels are well determined; off the diagonal more
-                curvature.append((2.0 if row == column else 4.0) * factor.n_levels)
-        return ThetaMap(np.array(position, np.int64), np.array(diagonal, np.int64), np.array(scale), np.array(curvature))
+        blocks, arrays = self.model.blocks, self.assembled.arrays
+        factor = np.array([block.factor for block in blocks], np.int64)
+        first = np.array([block.first for block in blocks], np.int64)
+        levels = np.array([self.model.factors[block.factor].n_levels for block in blocks])
+        stride = arrays.width[factor]
+        start = arrays.lam_ptr[factor] + first * (stride + 1)
+        term = np.repeat(np.arange(len(blocks)), [len(block.rows) for block in blocks])
+        row = np.concatenate([block.rows for block in blocks])
+        column = np.concatenate([block.columns for block in blocks])
+        owner = factor[term]
+        return ThetaMap(
+            position=start[term] + row * stride[term] + column,
+            term=term,
+            row=row,
+            column=column,
+            owned_ptr=np.searchsorted(np.sort(owner), np.arange(len(arrays.width) + 1)),
+            owned=np.argsort(owner, kind="stable"),
+            first=first,
+            width=np.array([block.width for block in blocks], np.int64),
+            start=start,
+            stride=stride,
+            diagonal=np.array([int(block.width == 1 or block.family == "diagonal") for block in blocks], np.int64),
+            noise=np.sqrt(levels / self.n),
+        )
+
+    def scoring(self) -> Scoring:
+        """Scratch for the average information."""
+        plan, arrays, n = self.model.plan, self.assembled.arrays, self.model.n_theta
+        first = plan.trunk_start
+        if plan.first_filled < plan.n_sparse:
+            first = int(plan.block_col[plan.first_filled])
+        return Scoring(
+            chain_start=first,
+            chain=np.zeros((plan.trunk_start - first, n)),
+            trunk=np.zeros((plan.trunk_size + arrays.border - 1, n)),
+            beta=np.zeros((int(plan.width.max()), n)),
+            slope=np.zeros(n),
+        )
 
     def criterion_shift(self, reml: bool) -> float:
         """Add this to a criterion of the standardized model to get the user's."""

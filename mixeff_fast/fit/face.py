@@ -1,20 +1,20 @@
 """Second-order evidence on the face of the cones where a fit lies: gradient, Hessian, Newton steps, flat directions.
 
-The Hessian is made of differences of the exact gradient over the entries of Lambda that the ranks leave free. Its
-coordinates are scaled to a unit diagonal, but never by more than a hundred times what a variance of that size carries
-in information, so that a criterion that is constant does not look curved.
+The columns of Lambda that are present may move towards themselves and every shorter or absent direction: these are the free
+parameters, as many as the covariance matrices of that rank have. The Hessian is made of differences of the exact gradient.
+It is scaled to a unit diagonal, but never by more than a hundred times what a variance of that size carries in
+information, so that a criterion that is constant does not look curved.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.fit.cones import Point, canonical, free_entries
-from mixeff_fast.fit.search import is_small
-from mixeff_fast.kernels import profiled
+from mixeff_fast.fit.cones import Point, column_norms, resolution, separate, slack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,25 +23,36 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-# share of the nominal information 4 q / max(Lambda_jj^2, q / n) below which a diagonal entry is not scaled up further
+# shortest steps of the differences, in units of a direction's standard deviation and its noise
+ONE_SIDED_STEP = 1e-5
+CENTRAL_STEP = 1e-4
+# share of the nominal information below which a parameter is not scaled up further
 WEAK_INFORMATION = 1e-4
-# scaled eigenvalues below this are measured again, over steps of so many scaled units: short differences drown in rounding
-UNRESOLVED = 1e-3
+# scaled eigenvalues below this call for central differences
+WEAK = 1e-3
+# and below this for steps of so many scaled units along the eigenvector: short differences drown in rounding
+UNRESOLVED = 1e-5
 LONG_STEP = 0.005
+MAX_SHORTENINGS = 4
 # scaled eigenvalues of this size or less are zero: the objective is flat that way
 FLAT = 1e-6
 # a Newton decrement below this is rounding
 POLISHED_DECREMENT = 1e-14
-# while the decrement is above this, slow progress of Newton steps calls for a new Hessian
-STALE = 1e-9
-MAX_NEWTON_STEPS = 12
+MAX_POLISH = 4
+# lengths, in scaled units, of steps along a direction of negative curvature
+SADDLE_STEPS = (2.0, -2.0, 0.5, -0.5, 0.1, -0.1)
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """Evidence at a point. ``values`` and ``vectors`` are of the scaled Hessian; ``flat`` marks its flat directions."""
+    """Evidence at a point, along the rows of ``directions`` (flat, like ``lam``).
 
-    free: NDArray[np.int64]
+    ``values`` and ``vectors`` are the spectrum of the Hessian scaled by ``scale``; ``flat`` marks its flat directions.
+    ``step`` is Newton's, in ``lam``, over the directions that curve upward; ``decrement``, ``g'H^{-1}g``, is twice the gain
+    it predicts.
+    """
+
+    directions: Float
     gradient: Float
     hessian: Float
     scale: Float
@@ -49,122 +60,162 @@ class Face:
     vectors: Float
     flat: NDArray[np.bool_]
 
-    def step(self) -> tuple[Float, float]:
-        """Newton step over the directions that curve upward, and its decrement."""
-        curved = ~self.flat & (self.values > 0.0)
-        projected = self.vectors.T @ (self.gradient * self.scale)
-        inner = np.where(curved, -projected / np.where(curved, self.values, 1.0), 0.0)
-        return self.scale * (self.vectors @ inner), float(-(inner @ projected))
-
-    @property
-    def decrement(self) -> float:
-        """``g'H^{-1}g``: twice the gain a Newton step predicts."""
-        return self.step()[1]
+    step: Float
+    decrement: float
 
     @property
     def saddle(self) -> bool:
         """Whether the objective curves downward along some direction."""
         return bool(np.any(~self.flat & (self.values < 0.0)))
 
-
-def _nominal_information(engine: Engine, lam: Float, free: NDArray[np.int64]) -> Float:
-    """What theta would carry if the random effects were observed, per free entry of ``lam``."""
-    out = np.zeros(len(lam))
-    for block in engine.model.blocks:
-        q = engine.model.factors[block.factor].n_levels
-        length = np.square(engine.block_lambda(lam, block)).sum(axis=0)
-        engine.block_lambda(out, block)[...] = 4.0 * q / np.maximum(length, q / engine.n)
-    return out[free]
+    def axis(self, i: int) -> Float:
+        """The change of ``lam`` along eigenvector i, in scaled units."""
+        return (self.scale * self.vectors[:, i]) @ self.directions
 
 
-def _differences(engine: Engine, lam: Float, free: NDArray[np.int64], base: Float, reml: bool) -> tuple[Float, int] | None:
-    """Hessian over ``free`` and the evaluations it took; None when one of them failed."""
-    n = len(free)
-    central = is_small(engine)
-    step = (1e-4 if central else 1e-5) * np.maximum(np.abs(lam[free]), 0.02)
-    hessian = np.zeros((n, n))
-    lam = lam.copy()
-    arrays, cross = engine.assembled.arrays, engine.assembled.cross
-    stride = max(n, 1) if central else 1
-    for first in range(0, n, stride):
-        failed = profiled.difference_columns(arrays, cross, lam, engine.work, reml, engine.dof(reml), free, step, base,
-                                             central, first, min(first + stride, n), engine.grad_lam, hessian)
-        if failed:
+def _face(
+    directions: Float, gradient: Float, hessian: Float, scale: Float, values: Float, vectors: Float, flat: NDArray[np.bool_]
+) -> Face:
+    curved = ~flat & (values > 0.0)
+    projected = vectors.T @ (gradient * scale)
+    inner = np.where(curved, -projected / np.where(curved, values, 1.0), 0.0)
+    step = (scale * (vectors @ inner)) @ directions
+    return Face(directions, gradient, hessian, scale, values, vectors, flat, step, float(-(inner @ projected)))
+
+
+def free_directions(engine: Engine, point: Point) -> tuple[Float, Float]:
+    """The free parameters as rows over ``lam``, shape (n_free, len(lam)), in units of the standard error they would have if
+    the random effects were observed; and how many of these make a step of the natural size."""
+    rows, steps = [], []
+    for block, left, noise in zip(engine.model.blocks, point.left, engine.theta_map.noise.tolist(), strict=True):
+        norms = column_norms(engine, point.lam, block)
+        information = 2.0 * math.sqrt(engine.model.factors[block.factor].n_levels)
+        sizes = np.sqrt(norms * norms + noise * noise) / information
+        where, width = engine.block_slice(block)
+        own = slice(block.first, block.first + block.width)
+        for b in np.flatnonzero(norms).tolist():
+            for a in (b,) if separate(block) else range(b, block.width):
+                row = np.zeros_like(point.lam)
+                row[where].reshape(width, width)[own, block.first + b] = left[:, a] * sizes[a]
+                rows.append(row)
+                steps.append(information)
+    return np.array(rows).reshape(len(rows), len(point.lam)), np.array(steps)
+
+
+def one_sided(engine: Engine, lam: Float, reml: bool, directions: Float, steps: Float, base: Float) -> Float | None:
+    """Hessian along ``directions`` from differences with the gradient ``base`` at ``lam``; None when an evaluation fails."""
+    hessian = np.empty((len(directions), len(directions)))
+    for i, (direction, step) in enumerate(zip(directions, steps.tolist(), strict=True)):
+        objective, gradient = engine.evaluate(lam + step * direction, reml)
+        if not np.isfinite(objective):
             return None
-    return 0.5 * (hessian + hessian.T), n * (2 if central else 1)
+        hessian[i] = directions @ (gradient - base) / step
+    return np.asarray(0.5 * (hessian + hessian.T))
+
+
+def central(engine: Engine, lam: Float, reml: bool, directions: Float, steps: Float) -> Float | None:
+    """The same from central differences: twice the evaluations, and accurate to the square of the steps."""
+    hessian = np.empty((len(directions), len(directions)))
+    for i, (direction, step) in enumerate(zip(directions, steps.tolist(), strict=True)):
+        up, above = engine.evaluate(lam + step * direction, reml)
+        down, below = engine.evaluate(lam - step * direction, reml)
+        if not (np.isfinite(up) and np.isfinite(down)):
+            return None
+        hessian[i] = directions @ (above - below) / (2.0 * step)
+    return np.asarray(0.5 * (hessian + hessian.T))
+
+
+def _spectrum(hessian: Float) -> tuple[Float, Float, Float]:
+    scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), WEAK_INFORMATION))
+    values, vectors = np.linalg.eigh(hessian * scale * scale[:, None])
+    return scale, values, vectors
 
 
 def examine(engine: Engine, point: Point, reml: bool) -> Face | None:
-    """Gradient, Hessian and flat directions at a point; None when the objective is not finite around it."""
-    free = free_entries(engine, point.lam)
+    """Gradient and Hessian at a point, its smallest eigenvalues taken for flat until they are resolved; None when the
+    objective is not finite around it."""
+    directions, steps = free_directions(engine, point)
     point.objective, gradient = engine.evaluate(point.lam, reml)
     point.evaluations += 1
-    made = _differences(engine, point.lam, free, gradient[free], reml)
-    if made is None or not np.isfinite(point.objective):
+    if not np.isfinite(point.objective):
         return None
-    hessian, spent = made
-    point.evaluations += spent
-    least = WEAK_INFORMATION * _nominal_information(engine, point.lam, free)
-    scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), least))
-    values, vectors = np.linalg.eigh(hessian * scale * scale[:, None])
-    return Face(free, gradient[free], hessian, scale, values, vectors, np.abs(values) < FLAT)
+    noise = resolution(engine)
+    hessian = one_sided(engine, point.lam, reml, directions, np.maximum(ONE_SIDED_STEP * steps, noise**0.5), gradient)
+    point.evaluations += len(steps)
+    if hessian is None:
+        return None
+    scale, values, vectors = _spectrum(hessian)
+    if len(values) and values[0] < WEAK:
+        hessian = central(engine, point.lam, reml, directions, np.maximum(CENTRAL_STEP * steps, noise ** (1 / 3)))
+        point.evaluations += 2 * len(steps)
+        if hessian is None:
+            return None
+        scale, values, vectors = _spectrum(hessian)
+    small = np.abs(values) < max(UNRESOLVED, noise**0.5)
+    return _face(directions, directions @ gradient, hessian, scale, values, vectors, small)
 
 
 def resolve(engine: Engine, point: Point, face: Face, reml: bool) -> Face:
     """Measure small eigenvalues again. It takes a polished point: a gradient left over bends a flat ridge."""
     values = face.values.copy()
-    for i in np.flatnonzero(np.abs(values) < UNRESOLVED).tolist():
-        values[i] = _curvature(engine, point, face, i, reml)
-    return replace(face, values=values, flat=np.abs(values) < FLAT)
+    noise = resolution(engine)
+    for i in np.flatnonzero(face.flat).tolist():
+        values[i] = _curvature(engine, point, face, i, max(LONG_STEP, noise ** (1 / 3)), reml)
+    flat = np.abs(values) < max(FLAT, noise**0.5)
+    return _face(face.directions, face.gradient, face.hessian, face.scale, values, face.vectors, flat)
 
 
-def _curvature(engine: Engine, point: Point, face: Face, i: int, reml: bool) -> float:
-    """Second derivative along eigenvector i, scaled: differences of the gradient over longer steps, extrapolated."""
-    direction = face.scale * face.vectors[:, i]
-    reach = 0.1 * max(float(np.abs(point.lam[face.free]).max()), 0.1) / float(np.abs(direction).max())
-    estimates = []
-    for size in (min(LONG_STEP, reach), 0.5 * min(LONG_STEP, reach)):
-        slopes = []
-        for sign in (1.0, -1.0):
-            trial = point.lam.copy()
-            trial[face.free] += sign * size * direction
-            slopes.append(float(engine.evaluate(trial, reml)[1][face.free] @ direction))
-        estimates.append((slopes[0] - slopes[1]) / (2.0 * size))
-    point.evaluations += 4
-    return (4.0 * estimates[1] - estimates[0]) / 3.0
+def _curvature(engine: Engine, point: Point, face: Face, i: int, longest: float, reml: bool) -> float:
+    """Second derivative along eigenvector i, scaled: differences of the gradient over longer steps, extrapolated. The steps
+    are shortened while the bend of a ridge shows in them."""
+    axis = face.axis(i)
+    size = min(longest, 0.1 * max(float(np.abs(point.lam).max()), 0.1) / float(np.abs(axis).max()))
+    value = 0.0
+    for _ in range(MAX_SHORTENINGS):
+        wide, narrow = (_slope_change(engine, point.lam, axis, h, reml) for h in (size, 0.5 * size))
+        point.evaluations += 4
+        value = (4.0 * narrow - wide) / 3.0
+        if abs(wide - narrow) <= 0.5 * max(abs(value), FLAT):
+            break
+        size *= 0.25
+    return value
+
+
+def _slope_change(engine: Engine, lam: Float, axis: Float, size: float, reml: bool) -> float:
+    up, down = (float(engine.evaluate(lam + h * axis, reml)[1] @ axis) for h in (size, -size))
+    return (up - down) / (2.0 * size)
 
 
 def polish(engine: Engine, point: Point, face: Face, reml: bool) -> Face:
-    """Newton steps while they pay, with a new Hessian where the one at hand has gone stale."""
-    for _ in range(MAX_NEWTON_STEPS):
-        step, decrement = face.step()
-        if decrement <= POLISHED_DECREMENT:
-            return face
-        after = _newton(engine, point, face, step, decrement, reml)
-        if after is None:
-            return face
-        if after.decrement > 0.1 * decrement and decrement > STALE:
-            fresh = examine(engine, point, reml)
-            if fresh is None:
-                return after
-            after = fresh
-        face = after
+    """Newton steps with the Hessian at hand while they pay. The columns of Lambda do not stay orthogonal."""
+    for _ in range(MAX_POLISH):
+        if face.decrement <= POLISHED_DECREMENT:
+            break
+        lam = point.lam + face.step
+        objective, gradient = engine.evaluate(lam, reml)
+        point.evaluations += 1
+        after = _face(face.directions, face.directions @ gradient, face.hessian, face.scale, face.values, face.vectors,
+                      face.flat)
+        if not objective <= point.objective + slack(engine) or after.decrement >= 0.5 * face.decrement:
+            break
+        point.lam, point.objective, face = lam, objective, after
     return face
 
 
-def _newton(engine: Engine, point: Point, face: Face, step: Float, decrement: float, reml: bool) -> Face | None:
-    """The first of a few ever shorter steps that lowers the objective, or, where the objective no longer resolves
-    progress, the decrement. Moves the point; None when there is none."""
-    resolution = 1e-9 + 1e-12 * abs(point.objective)
-    for length in (1.0, 0.25, 0.0625):
-        trial = point.lam.copy()
-        trial[face.free] += length * step
-        objective, gradient = engine.evaluate(trial, reml)
+def descend(engine: Engine, point: Point, face: Face, reml: bool) -> bool:
+    """A Newton step, shortened until it lowers the objective. False when none does by more than rounding."""
+    step = face.step
+    for _ in range(8):
+        objective, _ = engine.evaluate(point.lam + step, reml, want_gradient=False)
         point.evaluations += 1
-        after = replace(face, gradient=gradient[face.free])
-        lower = objective <= point.objective - 0.1 * length * decrement
-        closer = objective <= point.objective + resolution and after.decrement < 0.5 * decrement
-        if lower or closer:
-            point.lam, point.objective = canonical(engine, trial), objective
-            return after
-    return None
+        if objective < point.objective - slack(engine):
+            point.lam, point.objective = point.lam + step, objective
+            return True
+        step = 0.25 * step
+    return False
+
+
+def beyond_saddle(point: Point, face: Face) -> list[Float]:
+    """Lambdas to either side along the direction that curves downward most."""
+    axis = face.axis(int(np.argmin(face.values)))
+    return [point.lam + size * axis for size in SADDLE_STEPS]

@@ -7,11 +7,12 @@ work; the path and the numbers are the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixeff_fast.kernels import optimizer, profiled
+from mixeff_fast.kernels import covariance, optimizer, profiled
+from mixeff_fast.kernels.structure import Path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 # flops of a factorization below which leaving compiled code between evaluations costs more than it gives
 SMALL_FLOPS = 2e7
-STEP_CAP = 1.0
+# starting standard deviations are at least this multiple of the noise of a level's effects: from zero nothing grows
+START_FLOOR = 0.1
 EXHAUSTED = "evaluation_limit_reached"
 STOPS = {
     optimizer.CONVERGED: "newton_decrement_reached",
@@ -34,7 +36,7 @@ STOPS = {
 
 @dataclass(frozen=True, slots=True)
 class SearchRecord:
-    """How a search ended. ``lam`` is where; ``objective`` is in standardized units; ``decrement`` by the BFGS model."""
+    """How a search ended. ``lam`` is where; ``objective`` in standardized units; ``decrement`` by the Hessian's model."""
 
     lam: Float
     objective: float
@@ -49,37 +51,44 @@ def is_small(engine: Engine) -> bool:
 
 
 def start_lam(engine: Engine, control: Control) -> Float:
-    """Unit relative covariance of the standardized columns, or the caller's theta."""
-    if control.start is not None:
-        return engine.lam(np.array(control.start))
+    """Unit relative covariance of the standardized columns, or the caller's theta with its absent directions raised."""
     lam = np.zeros(engine.assembled.lam_size)
-    lam[engine.theta_map.position] = engine.theta_map.diagonal
+    theta_map = engine.theta_map
+    if control.start is None:
+        lam[theta_map.position] = theta_map.row == theta_map.column
+        return lam
+    lam = engine.lam(np.array(control.start))
+    for block, noise in zip(engine.model.blocks, theta_map.noise.tolist(), strict=True):
+        root = engine.block_lambda(lam, block)
+        if block.family == "diagonal":
+            root[np.diag_indices(block.width)] = np.maximum(np.abs(np.diag(root)), START_FLOOR * noise)
+        else:
+            left, values, _ = np.linalg.svd(root)
+            root[...] = left * np.maximum(values, START_FLOOR * noise)
     return lam
 
 
 def minimize(engine: Engine, lam: Float, reml: bool, control: Control, budget: int) -> SearchRecord:
-    """Run one search from ``lam`` with at most ``budget`` evaluations."""
+    """Run one search from ``lam`` with at most ``budget`` evaluations. A direction that is absent at ``lam`` stays so."""
     theta_map = engine.theta_map
     n = len(theta_map.position)
-    trial = np.zeros(n)
-    profiled.lam_to_coordinates(theta_map, lam, trial)
     state = optimizer.Search(
-        x=trial.copy(), g=np.zeros(n), trial=trial, direction=np.zeros(n), inverse=np.zeros((n, n)),
-        first=1.0 / theta_map.curvature, y=np.zeros(n), real=np.zeros(6), counts=np.zeros(6, np.int64),
+        gradient=np.zeros(n), hessian=np.zeros((n, n)), direction=np.zeros(n), reach=np.zeros(n),
+        secant_step=np.zeros(n), secant_change=np.zeros(n), factor=np.zeros((n, n)), vectors=np.zeros((n, n)),
+        scale=np.zeros(n), real=np.zeros(7), counts=np.zeros(6, np.int64),
     )
-    state.real[optimizer.CAP] = STEP_CAP
     state.real[optimizer.TOLERANCE] = control.tolerance
     state.counts[optimizer.LIMIT] = budget
-    lam = lam.copy()
-    gradient = np.zeros(n)
-    arrays, cross = engine.assembled.arrays, engine.assembled.cross
+    path = Path(lam.copy(), np.zeros_like(lam), lam.copy(), np.zeros_like(lam), np.zeros_like(lam), np.zeros_like(lam))
+    covariance.orthogonalize(theta_map, path.trial, path.follow, path.follow_grad)
+    arguments = (engine.assembled.arrays, engine.assembled.cross, engine.work, theta_map, engine.scoring(), state, path,
+                 reml, engine.dof(reml))
     if is_small(engine) and not control.verbose:
-        action = profiled.minimize(arrays, cross, engine.work, theta_map, state, lam, engine.grad_lam, gradient, reml,
-                                   engine.dof(reml))
+        action = profiled.advance(*arguments, budget)
     else:
-        action = _stepped(engine, state, lam, gradient, reml, control.verbose)
+        action = _stepped(arguments, state, engine.criterion_shift(reml), control.verbose)
     return SearchRecord(
-        lam=lam,
+        lam=path.lam,
         objective=float(state.real[optimizer.F]),
         decrement=float(state.real[optimizer.DECREMENT]),
         stop=STOPS[int(action)],
@@ -88,23 +97,16 @@ def minimize(engine: Engine, lam: Float, reml: bool, control: Control, budget: i
     )
 
 
-def _stepped(
-    engine: Engine, state: optimizer.Search, lam: Float, gradient: Float, reml: bool, verbose: int
-) -> int:
+def _stepped(arguments: tuple[Any, ...], state: optimizer.Search, shift: float, verbose: int) -> int:
     from tqdm import tqdm
 
-    arrays, cross = engine.assembled.arrays, engine.assembled.cross
-    shift = engine.criterion_shift(reml)
     action = optimizer.EVALUATE
+    one = (*arguments, 1)
     with tqdm(desc="fit", unit=" evaluations", disable=not verbose) as bar:
         while action == optimizer.EVALUATE:
-            profiled.coordinates_to_lam(engine.theta_map, state.trial, lam)
-            f = profiled.evaluate(arrays, cross, lam, engine.work, reml, engine.dof(reml), engine.grad_lam)
-            if np.isfinite(f):
-                profiled.gradient_to_coordinates(engine.theta_map, state.trial, engine.grad_lam, gradient)
+            action = profiled.advance(*one)
             if verbose:
-                bar.set_postfix_str(f"objective={f + shift:.6f} gradient={np.abs(gradient).max():.2e}")
+                objective, norm = state.real[optimizer.F] + shift, np.abs(state.gradient).max()
+                bar.set_postfix_str(f"objective={objective:.6f} gradient={norm:.2e}")
                 bar.update()
-            action = optimizer.advance(state, f, gradient)
-    profiled.coordinates_to_lam(engine.theta_map, state.x, lam)
     return int(action)

@@ -121,7 +121,7 @@ def certificate_record(result: LmmResult) -> f.OptimizerCertificate:
         for cone in e.cones
     )
     return f.OptimizerCertificate(
-        status=e.status, quality=e.quality, reason=e.reason, optimizer="bfgs_exact_gradient", stop=e.stop,
+        status=e.status, quality=e.quality, reason=e.reason, optimizer="newton_average_information", stop=e.stop,
         objective=e.objective, evaluations=e.evaluations, iterations=e.iterations,
         certificate_evaluations=e.certificate_evaluations, restarts=e.escapes, gradient_norm=e.gradient_norm,
         newton_decrement=e.newton_decrement, hessian_minimum_eigenvalue=e.hessian_minimum,
