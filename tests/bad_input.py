@@ -450,8 +450,7 @@ METHODS = [
     *[Refusal(f"update {text}", FormulaError, word, functools.partial(lambda text: fitted().update(text), text),
               {"kind": kind})
       for text, kind, word in (
-          ("x", "MissingTilde", "two sides"), ("y ~", "MissingTilde", "two sides"),
-          ("~ . + x", "MissingTilde", "two sides"),
+          ("x", "MissingTilde", "right-hand side"), ("y ~", "MissingTilde", "right-hand side"),
           (". ~ . - (1 | q)", "Other", "it has (1 + x | g)"), (". ~ . ~ .", "UnexpectedToken", "remove this one"),
           (". ~ [", "UnexpectedToken", "cannot index"), (". ~ . + log(", "UnexpectedToken", "in Polars"))],
     Refusal("update data", DataError, "polars.DataFrame", lambda: fitted().update(data=3), {"input": "int"}),

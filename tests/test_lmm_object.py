@@ -501,6 +501,7 @@ def test_update_formula():
         ". ~ . - (Days | Subject) + (Days || Subject)": "Reaction ~ 1 + Days + (1 + Days || Subject)",
         "log(.) ~ .": "log(Reaction) ~ 1 + Days + (1 + Days | Subject)",
         "Reaction ~ 1 + (1 | Subject)": "Reaction ~ 1 + (1 | Subject)",
+        "~ . - Days": "Reaction ~ 1 + (1 + Days | Subject)",
     }.items():
         new = fit.update(change)
         assert new.formula == formula
@@ -508,6 +509,8 @@ def test_update_formula():
         assert same(new, mf.lmm(formula, sleepstudy(), reml=False))
     with pytest.raises(FormulaError):
         fit.update(". ~ . - (1 | Batch)")
+    assert "Reaction" in repr(fit.call)
+    assert "shape" not in repr(fit.call)
 
 
 @effect("update", "data", "weights", "offset", "subset", "na_action", "contrasts", "reml", "control")

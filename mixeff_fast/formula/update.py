@@ -23,7 +23,7 @@ def update_formula(old: ModelFormula, new: str) -> str:
     old
         The formula to edit.
     new
-        A two-sided formula.
+        A formula; without a left-hand side it keeps the old one.
 
     Raises
     ------
@@ -43,9 +43,11 @@ def update_formula(old: ModelFormula, new: str) -> str:
         refuse_type(new)
     tilde = next((token for token in tokenize(new) if (token.kind, token.text) == ("op", "~")), None)
     left, right = (new[: tilde.start], new[tilde.stop :]) if tilde else (new, "")
-    if not left.strip() or not right.strip():
-        raise FormulaError("an update has two sides, such as '. ~ . + x'", formula=new, kind="MissingTilde",
+    if tilde is None or not right.strip():
+        raise FormulaError("an update has a right-hand side, such as '. ~ . + x'", formula=new, kind="MissingTilde",
                            length=max(1, len(new)))
+    if not left.strip():
+        left = "."
     body, removed = _without_removed(right)
     text = f"{_replaced(left, old.response.name)}~{_replaced(body, f'({render_fixed(old)})')}"
     if _has_dot(right):

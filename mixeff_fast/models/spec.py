@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mixeff_fast.compile import CompiledModel, compile_lmm
@@ -25,7 +25,7 @@ class Call:
     """What the caller asked for, kept so that a model can be fitted again to the same or other data."""
 
     formula: str
-    data: Any
+    data: Any = field(repr=False)
     weights: Any
     offset: Any
     subset: Any
