@@ -38,7 +38,6 @@ _LANES = frozenset({"reassoc", "contract"})
 _NO = np.uint8(ord("N"))
 _TRANSPOSED = np.uint8(ord("T"))
 _UPPER = np.uint8(ord("U"))
-_LEFT = np.uint8(ord("L"))
 _RIGHT = np.uint8(ord("R"))
 
 _CHAR = types.CPointer(types.uint8)
@@ -83,11 +82,7 @@ dpotrf = _external("dpotrf", "cython_lapack", "cirii")
 dpotri = _external("dpotri", "cython_lapack", "cirii")
 dtrtri = _external("dtrtri", "cython_lapack", "ccirii")
 dtrsm = _external("dtrsm", "cython_blas", "cccciirriri")
-dtrsv = _external("dtrsv", "cython_blas", "ccciriri")
 dsyrk = _external("dsyrk", "cython_blas", "cciirrirri")
-dgemm = _external("dgemm", "cython_blas", "cciiirririrri")
-dsymm = _external("dsymm", "cython_blas", "cciirririrri")
-dgemv = _external("dgemv", "cython_blas", "ciirririrri")
 
 # An import by others has to pass through the package, which then gets the module as an attribute.
 for _name in _loaded_alone:
@@ -263,29 +258,6 @@ def solve_lower(low: Any, n: int, b: Any, m: int, transposed: bool) -> None:
         )
 
 
-@kernel("void(float64[:, ::1], int64, float64[:, ::1], int64, boolean)")
-def solve_lower_right(low: Any, n: int, b: Any, m: int, transposed: bool) -> None:
-    """Solve X L = B, or X L' = B, in place, B being ``m`` by ``n``."""
-    if n > 0 and m > 0:
-        operation = _TRANSPOSED if transposed else _NO
-        dtrsm(
-            reference(_LEFT), reference(_UPPER), reference(operation), reference(_NO),
-            int_reference(n), int_reference(m), reference(1.0),
-            address(low, 0), leading_dimension(low), address(b, 0), leading_dimension(b),
-        )
-
-
-@kernel("void(float64[:, ::1], int64, float64[::1], boolean)")
-def solve_lower_vector(low: Any, n: int, x: Any, transposed: bool) -> None:
-    """Solve L x = b, or L' x = b, in place."""
-    if n > 0:
-        operation = _NO if transposed else _TRANSPOSED
-        dtrsv(
-            reference(_UPPER), reference(operation), reference(_NO), int_reference(n),
-            address(low, 0), leading_dimension(low), address(x, 0), int_reference(1),
-        )
-
-
 @kernel("void(float64, float64[:, ::1], boolean, int64, float64, float64[:, ::1], int64)")
 def rank_k_update(alpha: float, a: Any, transposed: bool, k: int, beta: float, c: Any, n: int) -> None:
     """Set the lower triangle of C, ``n`` by ``n``, to alpha A A' + beta C.
@@ -297,43 +269,4 @@ def rank_k_update(alpha: float, a: Any, transposed: bool, k: int, beta: float, c
         dsyrk(
             reference(_UPPER), reference(operation), int_reference(n), int_reference(k), reference(alpha),
             address(a, 0), leading_dimension(a), reference(beta), address(c, 0), leading_dimension(c),
-        )
-
-
-@kernel(
-    "void(float64, float64[:, ::1], boolean, float64[:, ::1], boolean, float64, float64[:, ::1], int64, int64, int64)"
-)
-def multiply(
-    alpha: float, a: Any, a_transposed: bool, b: Any, b_transposed: bool, beta: float, c: Any, m: int, n: int, k: int
-) -> None:
-    """Set C, ``m`` by ``n``, to alpha A B + beta C; A (``m`` by ``k``) and B (``k`` by ``n``) may come transposed."""
-    if m > 0 and n > 0:
-        a_operation = _TRANSPOSED if a_transposed else _NO
-        b_operation = _TRANSPOSED if b_transposed else _NO
-        dgemm(
-            reference(b_operation), reference(a_operation), int_reference(n), int_reference(m), int_reference(k),
-            reference(alpha), address(b, 0), leading_dimension(b), address(a, 0), leading_dimension(a),
-            reference(beta), address(c, 0), leading_dimension(c),
-        )
-
-
-@kernel("void(float64, float64[:, ::1], int64, float64[:, ::1], int64, float64, float64[:, ::1])")
-def symmetric_multiply(alpha: float, a: Any, n: int, b: Any, m: int, beta: float, c: Any) -> None:
-    """Set C to alpha A B + beta C, A being symmetric (its lower triangle is read), B and C ``n`` by ``m``."""
-    if n > 0 and m > 0:
-        dsymm(
-            reference(_RIGHT), reference(_UPPER), int_reference(m), int_reference(n), reference(alpha),
-            address(a, 0), leading_dimension(a), address(b, 0), leading_dimension(b),
-            reference(beta), address(c, 0), leading_dimension(c),
-        )
-
-
-@kernel("void(float64, float64[:, ::1], int64, int64, boolean, float64[::1], float64, float64[::1])")
-def matrix_vector(alpha: float, a: Any, m: int, n: int, transposed: bool, x: Any, beta: float, y: Any) -> None:
-    """Set y to alpha A x + beta y, or with ``transposed`` to alpha A' x + beta y, A being ``m`` by ``n``."""
-    if m > 0 and n > 0:
-        operation = _NO if transposed else _TRANSPOSED
-        dgemv(
-            reference(operation), int_reference(n), int_reference(m), reference(alpha), address(a, 0),
-            leading_dimension(a), address(x, 0), int_reference(1), reference(beta), address(y, 0), int_reference(1),
         )

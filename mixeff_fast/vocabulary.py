@@ -19,4 +19,3 @@ FitStatus = Literal[
 ]
 CertificationQuality = Literal["certified", "approximate", "unavailable", "not_assessed", "failed"]
 ResidualType = Literal["response", "pearson", "deviance", "working"]
-Severity = Literal["info", "warning", "error"]

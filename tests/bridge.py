@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixeff_fast.compile import CompiledModel, RandomBlock, compile_lmm
 from mixeff_fast.fit.control import DEFAULT_CONTROL
-from mixeff_fast.fit.engine import Engine, lower_basis
+from mixeff_fast.fit.engine import Engine, lower_product
 from mixeff_fast.formula import model_formula
 from mixeff_fast.frame import build_frame
 from tests.oracle import Block, Problem
@@ -66,7 +66,7 @@ class Bridge:
         parts: list[Any] = [np.zeros(block.mask.shape) for block in self.problem.blocks]
         for block, where, own in self.spans():
             to_user = engine.effect_map(block)
-            _, basis = lower_basis(to_user @ engine.block_lambda(lam, block))
+            _, basis = lower_product(to_user, engine.block_lambda(lam, block))
             parts[where][own, own] = np.linalg.solve(to_user.T, engine.block_lambda(gradient, block)) @ basis.T
         return self.problem.pack(parts)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import mixeff_fast as mf
 from mixeff_fast.errors import MixeffError
 from mixeff_fast.fit.certificate import optimum
 from mixeff_fast.fit.control import DEFAULT_CONTROL
@@ -113,3 +115,20 @@ def test_the_optimum_is_the_oracles(case: Case, bars: list[bool]) -> None:
         conditions = oracle.optimality(case.problem, made.to_problem(engine.theta(lam)), case.reml)
         assert conditions.gradient <= 1e-4
         assert conditions.cone >= -1e-3
+
+
+@pytest.mark.parametrize("random", ["(1 | g)", "(x + w | g)"])
+@pytest.mark.parametrize("share", [1e-3, 1e-5])
+def test_nearly_collinear_columns_lose_no_digits(random: str, share: float) -> None:
+    """``w`` is ``x`` but for a small part; the model is the same with that part alone in its place."""
+    rng = np.random.default_rng(8)
+    n = 300
+    x, part, g = rng.normal(size=n), rng.normal(size=n), rng.integers(0, 15, n)
+    y = 1.0 + x + 0.5 * part + rng.normal(size=15)[g] * (1.0 + x) + rng.normal(size=n)
+    data = pl.DataFrame({"y": y, "x": x, "g": g.astype(str), "w": x + share * part, "v": part})
+    near = mf.lmm(f"y ~ x + w + {random}", data, reml=False)
+    apart = mf.lmm(f"y ~ x + v + {random}".replace("w |", "v |"), data, reml=False)
+    assert near.loglik == pytest.approx(apart.loglik, abs=1e-7)
+    close(near.fitted, apart.fitted, 1e-7)
+    assert near.beta[2] == pytest.approx(apart.beta[2] / share, rel=1e-6)
+    assert near.std_error[2] == pytest.approx(apart.std_error[2] / share, rel=1e-6)

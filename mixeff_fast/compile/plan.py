@@ -37,8 +37,6 @@ class EliminationPlan:
         Storage layout per block.
     panel_size, diag_size
         Lengths of the panel and diagonal storage, in float64.
-    filled_size
-        Panel length of the chain blocks that receive updates (needed for their selected inverse).
     flops
         Predicted floating-point operations of one factorization.
     bytes
@@ -65,8 +63,6 @@ class EliminationPlan:
     diag_ptr: NDArray[np.int64]
     panel_size: int
     diag_size: int
-    filled_size: int
-    widest_panel: int
     flops: float
     bytes: int
 
@@ -164,8 +160,6 @@ def make_plan(
         diag_ptr=diag_ptr[:-1].copy(),
         panel_size=int(panel_ptr[-1]),
         diag_size=int(diag_ptr[-1]),
-        filled_size=filled,
-        widest_panel=int(panel_cols.max()),
         flops=flops,
         bytes=8 * numbers + index_bytes,
     )

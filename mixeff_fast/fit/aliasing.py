@@ -34,7 +34,7 @@ def aliased_columns(model: CompiledModel, standard: Standardization, gram: Float
     constant = own <= 1e-24 * (own + model.frame.n * (standard.x_shift / standard.x_scale) ** 2)
     if standard.intercept >= 0:
         constant[standard.intercept] = False
-    if not constant.any() and _independent(gram, own):
+    if not constant.any() and np.all(shares(gram) > SUSPECT):
         return []
     sound, suspects, factor, rows = _sweep(gram, own, constant)
     residuals = _residual_products(model, standard, sound, suspects, factor, rows)
@@ -53,15 +53,17 @@ def aliased_columns(model: CompiledModel, standard: Standardization, gram: Float
     return sorted(aliased)
 
 
-def _independent(gram: Float, own: Float) -> bool:
+def shares(gram: Float) -> Float:
+    """What its predecessors leave of each column, as a share of its squared norm; zeros where that drowns in rounding."""
+    own = np.diag(gram)
     if not np.all(own > 0.0):
-        return False
+        return np.zeros(len(gram))
     unit = 1.0 / np.sqrt(own)
     try:
         lower = np.linalg.cholesky(gram * unit * unit[:, None])
     except np.linalg.LinAlgError:
-        return False
-    return bool(np.all(np.square(np.diag(lower)) > SUSPECT))
+        return np.zeros(len(gram))
+    return np.asarray(np.square(np.diag(lower)))
 
 
 def _sweep(gram: Float, own: Float, left_out: NDArray[np.bool_]) -> tuple[Int, Int, Float, list[Float]]:

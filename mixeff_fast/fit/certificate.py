@@ -19,9 +19,7 @@ from mixeff_fast.fit.cones import (
     drop_small,
     grown,
     lower,
-    make_point,
     normals,
-    orthogonal,
     resolution,
     slack,
 )
@@ -148,7 +146,6 @@ def _look(engine: Engine, point: Point, reml: bool, exhausted: bool) -> _Evidenc
         drop_small(engine, point, reml)
     face = None
     for _ in range(MAX_HESSIANS):
-        point.lam, point.left = orthogonal(engine, point.lam)
         face = examine(engine, point, reml)
         if face is None:
             break
@@ -160,7 +157,6 @@ def _look(engine: Engine, point: Point, reml: bool, exhausted: bool) -> _Evidenc
             face = polish(engine, point, face, reml)
         if face.decrement <= CERTIFIED_DECREMENT or face.saddle or not descend(engine, point, face, reml):
             break
-    point.lam, point.left = orthogonal(engine, point.lam)
     return _Evidence(face, normals(engine, point, reml))
 
 
@@ -182,7 +178,7 @@ def optimum(engine: Engine, reml: bool, control: Control) -> tuple[Float, Certif
     """Search, polish and certify. Returns ``lam`` (every term's lower triangular) and the evidence."""
     record = minimize(engine, start_lam(engine, control), reml, control, control.max_evaluations)
     evaluations, iterations, escapes = record.evaluations, record.iterations, 0
-    point = make_point(engine, record.lam, record.objective, 0)
+    point = Point(record.lam, record.objective, 0)
     nowhere_lower = False
     while True:
         evidence = _look(engine, point, reml, record.stop == EXHAUSTED)
@@ -199,7 +195,7 @@ def optimum(engine: Engine, reml: bool, control: Control) -> tuple[Float, Certif
         escapes += 1
         evaluations += record.evaluations
         iterations += record.iterations
-        point = make_point(engine, record.lam, record.objective, point.evaluations)
+        point = Point(record.lam, record.objective, point.evaluations)
     cones = cone_evidence(engine, evidence.normals, nowhere_lower)
     status, quality, reason = _verdict(engine, record.stop, evidence.face, cones, _collapsed(engine))
     face = evidence.face

@@ -1,8 +1,8 @@
 """Covariance matrices as points of cones: which directions are present, which are absent, and whether absent ones want to
 grow.
 
-Every term's Lambda is held with orthogonal columns, longest first, and zero columns for the directions that are absent. At
-a boundary the gradient in theta vanishes by symmetry. What decides is ``Gamma = d(deviance)/d(Sigma)`` of each term:
+A term's Lambda with orthogonal columns, longest first, has zero columns for the directions that are absent. At a
+boundary the gradient in theta vanishes by symmetry. What decides is ``Gamma = d(deviance)/d(Sigma)`` of each term:
 ``N'Gamma N >= 0`` on the null space N of Sigma, and ``Gamma Sigma = 0``, which is the gradient on the face.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.fit.engine import lower_factor
+from mixeff_fast.fit.engine import lower_factor, separate
 from mixeff_fast.kernels import profiled
 
 if TYPE_CHECKING:
@@ -38,11 +38,9 @@ GROWTH = (3.0, 1.0, 0.3, 0.1, 0.03)
 
 @dataclass(slots=True)
 class Point:
-    """A Lambda under examination (orthogonal columns) and the left singular vectors of every term's, the objective
-    (standardized units) and the evaluations spent on it so far."""
+    """A Lambda under examination, the objective (standardized units) and the evaluations spent on it so far."""
 
     lam: Float
-    left: tuple[Float, ...]
     objective: float
     evaluations: int
 
@@ -70,11 +68,6 @@ class Normal:
     values: Float
     vectors: Float
     tolerance: float
-
-
-def separate(block: RandomBlock) -> bool:
-    """Whether each column of the term is a cone of its own."""
-    return block.width == 1 or block.family == "diagonal"
 
 
 def singular_values(engine: Engine, lam: Float) -> tuple[Float, ...]:
@@ -113,10 +106,6 @@ def orthogonal(engine: Engine, lam: Float) -> tuple[Float, tuple[Float, ...]]:
         engine.block_lambda(out, block)[...] = factor
         left.append(basis)
     return out, tuple(left)
-
-
-def make_point(engine: Engine, lam: Float, objective: float, evaluations: int) -> Point:
-    return Point(*orthogonal(engine, lam), objective, evaluations)
 
 
 def column_norms(engine: Engine, lam: Float, block: RandomBlock) -> Float:
@@ -158,23 +147,26 @@ def drop_small(engine: Engine, point: Point, reml: bool) -> None:
 
 
 def normals(engine: Engine, point: Point, reml: bool) -> list[Normal]:
-    """Gamma = d(criterion)/d(Sigma) on the null space of every singular term, read off next to it."""
+    """Gamma = d(criterion)/d(Sigma) on the null space of every singular term, read off next to it. The columns of the
+    point's Lambda become orthogonal."""
+    blocks = engine.model.blocks
+    if all(column_norms(engine, point.lam, block).all() for block in blocks):
+        return []
+    point.lam, left = orthogonal(engine, point.lam)
     probe = point.lam.copy()
     absent = []
-    for k, block in enumerate(engine.model.blocks):
+    for k, block in enumerate(blocks):
         gone = np.flatnonzero(column_norms(engine, point.lam, block) == 0.0)
         if len(gone):
             size = PROBE * float(engine.theta_map.noise[k])
-            engine.block_lambda(probe, block)[:, gone] = size * point.left[k][:, gone]
-            absent.append((k, gone, size))
-    if not absent:
-        return []
+            null = left[k][:, gone]
+            engine.block_lambda(probe, block)[:, gone] = size * null
+            absent.append((k, gone, null, size))
     _, gradient = engine.evaluate(probe, reml)
     point.evaluations += 1
     out = []
-    for k, gone, size in absent:
-        block = engine.model.blocks[k]
-        null = point.left[k][:, gone]
+    for k, gone, null, size in absent:
+        block = blocks[k]
         inner = null.T @ engine.block_lambda(gradient, block)[:, gone] / (2.0 * size)
         if separate(block):
             order = np.argsort(np.diag(inner), kind="stable")

@@ -52,6 +52,8 @@ def chunks(model: CompiledModel, standard: Standardization, kept: NDArray[np.int
         xy[:, p] = (y - standard.y_shift) / standard.y_scale
         if not whole:
             xy = np.ascontiguousarray(xy[:, np.append(kept, p)])
+        if standard.x_basis is not None:
+            xy[:, :-1] = xy[:, :-1] @ standard.x_basis
         root = None if frame.weights is None else (np.sqrt(frame.weights[rows]) / standard.root_weight)[:, None]
         if root is not None:
             xy *= root
@@ -68,6 +70,9 @@ def chunks(model: CompiledModel, standard: Standardization, kept: NDArray[np.int
                     z[:, block.first : block.first + block.width] = part
             z -= standard.z_shift[k]
             z /= standard.z_scale[k]
+            basis = standard.z_basis[k]
+            if basis is not None:
+                z = z @ basis
             if root is not None:
                 z *= root
             z_chunks.append(z)

@@ -32,16 +32,17 @@ listen()
 DEPENDENT = 1e-11
 
 
-def lower_basis(root: Float) -> tuple[Float, Float]:
+def lower_basis(root: Float, sizes: Float | None = None) -> tuple[Float, Float]:
     """The lower triangular L with non-negative diagonal and the rows Q with ``root = L Q``.
 
     Gram-Schmidt on the rows (twice). A rank-deficient covariance gets zero columns in L and zero rows in Q: the same
-    L for the same covariance, whatever factor it came from.
+    L for the same covariance, whatever factor it came from. ``sizes`` are the rows' lengths before what cancelled in them,
+    if they came of a product.
     """
     width = len(root)
     lower = np.zeros((width, width))
     basis = np.zeros((width, width))
-    largest = math.sqrt(float((root * root).sum(axis=1).max()))
+    sizes = np.sqrt((root * root).sum(axis=1)) if sizes is None else sizes
     for i in range(width):
         rest = root[i].copy()
         for _ in range(2):
@@ -49,7 +50,7 @@ def lower_basis(root: Float) -> tuple[Float, Float]:
             lower[i, :i] += part
             rest -= part @ basis[:i]
         norm = math.sqrt(float(rest @ rest))
-        if norm > DEPENDENT * largest:
+        if norm > DEPENDENT * float(sizes[i]):
             lower[i, i] = norm
             basis[i] = rest / norm
     return lower, basis
@@ -60,6 +61,16 @@ def lower_factor(root: Float) -> Float:
     if len(root) == 1:
         return np.abs(root)
     return lower_basis(root)[0]
+
+
+def lower_product(left: Float, right: Float) -> tuple[Float, Float]:
+    """``lower_basis`` of a product."""
+    return lower_basis(left @ right, np.sqrt(np.square(np.abs(left) @ np.abs(right)).sum(axis=1)))
+
+
+def separate(block: RandomBlock) -> bool:
+    """Whether each column of the term is a cone of its own."""
+    return block.width == 1 or block.family == "diagonal"
 
 
 class Engine:
@@ -84,6 +95,7 @@ class Engine:
             2.0 * (self.n - self.rank) * math.log(standard.y_scale)
             + weights
             + 2.0 * float(np.log(standard.x_scale[self.assembled.kept]).sum())
+            - (0.0 if standard.x_basis is None else 2.0 * float(np.log(np.diag(standard.x_basis)).sum()))
         )
 
     def _theta_map(self) -> ThetaMap:
@@ -163,8 +175,8 @@ class Engine:
         """Theta in the user's units."""
         out = np.zeros(self.model.n_theta)
         for block in self.model.blocks:
-            root = self.effect_map(block) @ self.block_lambda(lam, block)
-            lower = np.diag(np.abs(np.diag(root))) if block.family == "diagonal" else lower_factor(root)
+            to_user, root = self.effect_map(block), self.block_lambda(lam, block)
+            lower = np.abs(to_user @ root) if separate(block) else lower_product(to_user, root)[0]
             out[block.theta] = lower[block.rows, block.columns]
         return out
 
@@ -174,9 +186,9 @@ class Engine:
         for block in self.model.blocks:
             lower = np.zeros((block.width, block.width))
             lower[block.rows, block.columns] = theta[block.theta]
-            root: Float = np.linalg.solve(self.effect_map(block), lower).astype(np.float64)
+            to_engine: Float = np.linalg.inv(self.effect_map(block)).astype(np.float64)
             self.block_lambda(out, block)[...] = (
-                np.diag(np.diag(root)) if block.family == "diagonal" else lower_factor(root)
+                to_engine @ lower if separate(block) else lower_product(to_engine, lower)[0]
             )
         return out
 

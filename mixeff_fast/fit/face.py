@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.fit.cones import Point, column_norms, resolution, separate, slack
+from mixeff_fast.fit.cones import Point, column_norms, orthogonal, resolution, slack
+from mixeff_fast.fit.engine import separate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,9 +86,11 @@ def _face(
 
 def free_directions(engine: Engine, point: Point) -> tuple[Float, Float]:
     """The free parameters as rows over ``lam``, shape (n_free, len(lam)), in units of the standard error they would have if
-    the random effects were observed; and how many of these make a step of the natural size."""
+    the random effects were observed; and how many of these make a step of the natural size. The columns of the point's
+    Lambda become orthogonal."""
     rows, steps = [], []
-    for block, left, noise in zip(engine.model.blocks, point.left, engine.theta_map.noise.tolist(), strict=True):
+    point.lam, bases = orthogonal(engine, point.lam)
+    for block, left, noise in zip(engine.model.blocks, bases, engine.theta_map.noise.tolist(), strict=True):
         norms = column_norms(engine, point.lam, block)
         information = 2.0 * math.sqrt(engine.model.factors[block.factor].n_levels)
         sizes = np.sqrt(norms * norms + noise * noise) / information
@@ -95,7 +98,7 @@ def free_directions(engine: Engine, point: Point) -> tuple[Float, Float]:
         own = slice(block.first, block.first + block.width)
         for b in np.flatnonzero(norms).tolist():
             for a in (b,) if separate(block) else range(b, block.width):
-                row = np.zeros_like(point.lam)
+                row = np.zeros(len(point.lam))
                 row[where].reshape(width, width)[own, block.first + b] = left[:, a] * sizes[a]
                 rows.append(row)
                 steps.append(information)

@@ -116,7 +116,7 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
     kept = assembled.kept
     beta = np.full(n_beta, np.nan)
     vcov = np.full((n_beta, n_beta), np.nan)
-    to_user = standard.beta_map()[np.ix_(kept, kept)]
+    to_user = standard.beta_map(kept)
     beta[kept] = to_user @ -w[plan.trunk_start + m : plan.trunk_start + m + p]
     if standard.intercept >= 0:
         beta[standard.intercept] += standard.y_shift

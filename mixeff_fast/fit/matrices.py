@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.fit.engine import lower_basis
+from mixeff_fast.fit.engine import lower_product
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,9 +76,8 @@ def spherical_vector(engine: Engine, result: LmmResult) -> Float:
     for block in engine.model.blocks:
         own = slice(block.first, block.first + block.width)
         u = result.spherical[block.factor][:, own]
-        root = engine.effect_map(block) @ engine.block_lambda(result.lam, block)
         if block.family == "full":
-            _, basis = lower_basis(root)
+            _, basis = lower_product(engine.effect_map(block), engine.block_lambda(result.lam, block))
             u = u @ basis.T
         parts.append(u.ravel())
     return np.concatenate(parts)

@@ -2,7 +2,9 @@
 
 Scales are powers of two, so standardizing rounds nothing. A column is centred only where the model's span is closed under
 it: fixed-effect columns and the response beside an intercept, random-effect columns beside an intercept in the same
-unstructured block. ``b_user = T b`` with an upper triangular T per random term, ``beta_user = C beta``.
+unstructured block. Columns that are nearly collinear are orthogonalized, where the span allows it: a cross-product holds
+squares, and would lose twice the digits that the columns have in common.
+``b_user = T b`` with an upper triangular T per random term, ``beta_user = C beta``.
 """
 
 from __future__ import annotations
@@ -38,6 +40,11 @@ class Standardization:
         Position of the intercept among the fixed-effect columns, or -1.
     root_weight
         The engine divides the prior weights by its square: theta and sigma then do not depend on the weights' units.
+    x_basis
+        Upper triangular, over the fixed-effect columns in use: the engine sees ``((x - shift) / scale) x_basis``. None for
+        the identity.
+    z_basis
+        Per factor the same, shape (width, width), block diagonal over its terms.
     """
 
     x_shift: Float
@@ -48,13 +55,16 @@ class Standardization:
     z_scale: tuple[Float, ...]
     intercept: int
     root_weight: float
+    x_basis: Float | None
+    z_basis: tuple[Float | None, ...]
 
-    def beta_map(self) -> Float:
-        """C of ``beta_user = C beta + y_shift e_intercept``, for coefficients of the scaled response; shape (p, p)."""
+    def beta_map(self, kept: NDArray[np.int64]) -> Float:
+        """C of ``beta_user = C beta + y_shift e_intercept``, for coefficients of the scaled response, over the columns kept."""
         c = np.diag(self.y_scale / self.x_scale)
         if self.intercept >= 0:
             c[self.intercept] -= self.y_scale * self.x_shift / self.x_scale
-        return c
+        used: Float = c[np.ix_(kept, kept)]
+        return used if self.x_basis is None else used @ self.x_basis
 
     def effect_map(self, factor: int, first: int, width: int, intercept: int) -> Float:
         """T of ``b_user = T b`` for one random term, relative to sigma: the response scale drops out, the weights' stays."""
@@ -63,7 +73,9 @@ class Standardization:
         t = np.diag(1.0 / scale)
         if intercept >= 0:
             t[intercept] -= shift / scale
-        return t / self.root_weight
+        basis = self.z_basis[factor]
+        own = slice(first, first + width)
+        return (t if basis is None else t @ basis[own, own]) / self.root_weight
 
 
 def power_of_two(x: float) -> float:
@@ -119,4 +131,4 @@ def standardize(model: CompiledModel) -> Standardization:
         z_scale.append(scale)
     root_weight = 1.0 if frame.weights is None else power_of_two(float(np.sqrt(frame.weights.mean())))
     return Standardization(x_shift, x_scale, float(y_shift[0]), float(y_scale[0]), tuple(z_shift), tuple(z_scale),
-                           intercept, root_weight)
+                           intercept, root_weight, None, (None,) * len(model.factors))
