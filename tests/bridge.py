@@ -77,7 +77,9 @@ def same_codes(a: Block, b: Block) -> bool:
 
 def random_terms(problem: Problem, double_bar: Sequence[bool]) -> tuple[list[str], dict[str, Any], list[tuple[int, int]]]:
     """The random part of the formula, its columns, and the (block, first column) of every term it expands to."""
-    terms, columns, places = [], {}, []
+    terms: list[str] = []
+    columns: dict[str, Any] = {}
+    places: list[tuple[int, int]] = []
     for k, block in enumerate(problem.blocks):
         owner = next(i for i, other in enumerate(problem.blocks) if same_codes(block, other))
         columns[f"g{owner}"] = [f"l{code:06d}" for code in block.codes.tolist()]

@@ -24,7 +24,7 @@ from mixeff_fast.fit.cones import (
     slack,
 )
 from mixeff_fast.fit.face import CENTRAL_STEP, Face, beyond_saddle, central, descend, examine, polish, resolve
-from mixeff_fast.fit.search import EXHAUSTED, minimize, start_lam
+from mixeff_fast.fit.search import EXHAUSTED, RESTART_FLOOR, minimize, raised, start_lam
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,18 +180,21 @@ def optimum(engine: Engine, reml: bool, control: Control) -> tuple[Float, Certif
     evaluations, iterations, escapes = record.evaluations, record.iterations, 0
     point = Point(record.lam, record.objective, 0)
     nowhere_lower = False
+    lowest = np.inf
     while True:
         evidence = _look(engine, point, reml, record.stop == EXHAUSTED)
         left = control.max_evaluations - evaluations
-        if evidence.stands() or escapes >= MAX_ESCAPES or left <= 0 or _collapsed(engine):
+        progress = point.objective < lowest - slack(engine)
+        if evidence.stands() or escapes >= MAX_ESCAPES or left <= 0 or not progress or _collapsed(engine):
             break
+        lowest = point.objective
         lam: Float | None = point.lam
         if evidence.settled():
             lam = _lower_point(engine, point, evidence, reml)
         if lam is None:
             nowhere_lower = True
             break
-        record = minimize(engine, lam, reml, control, left)
+        record = minimize(engine, raised(engine, lam, RESTART_FLOOR), reml, control, left)
         escapes += 1
         evaluations += record.evaluations
         iterations += record.iterations

@@ -8,6 +8,7 @@ boundary the gradient in theta vanishes by symmetry. What decides is ``Gamma = d
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -176,7 +177,7 @@ def normals(engine: Engine, point: Point, reml: bool) -> list[Normal]:
         # a variance with Gamma = -t gains about t^2 / (2 d''), d'' = levels / (2 noise^4)
         levels = engine.model.factors[block.factor].n_levels
         noise = float(engine.theta_map.noise[k])
-        out.append(Normal(k, values, null @ vectors, 1e-5 * np.sqrt(levels) / noise**2))
+        out.append(Normal(k, values, null @ vectors, 1e-5 * math.sqrt(levels) / noise**2))
     return out
 
 
@@ -212,5 +213,5 @@ def cone_evidence(engine: Engine, found: list[Normal], satisfied: bool) -> tuple
             continue
         least, most = float(normal.values[0]), float(normal.values[-1])
         rank = block.width - len(normal.values)
-        out.append(ConeEvidence(k, group, block.width, rank, least, most, satisfied or least >= -normal.tolerance))
+        out.append(ConeEvidence(k, group, block.width, rank, least, most, bool(satisfied or least >= -normal.tolerance)))
     return tuple(out)

@@ -21,7 +21,7 @@ from mixeff_fast.kernels.structure import Scoring, ThetaMap, Workspace
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mixeff_fast.compile import CompiledModel, RandomBlock
+    from mixeff_fast.compile import CompiledModel, EliminationPlan, RandomBlock
     from mixeff_fast.fit.control import Control
 
     Float = NDArray[np.float64]
@@ -127,9 +127,7 @@ class Engine:
     def scoring(self) -> Scoring:
         """Scratch for the average information."""
         plan, arrays, n = self.model.plan, self.assembled.arrays, self.model.n_theta
-        first = plan.trunk_start
-        if plan.first_filled < plan.n_sparse:
-            first = int(plan.block_col[plan.first_filled])
+        first = _first_filled_column(plan)
         return Scoring(
             chain_start=first,
             chain=np.zeros((plan.trunk_start - first, n)),
@@ -252,21 +250,28 @@ def available_memory() -> int:
     return 1 << 62
 
 
+def _first_filled_column(plan: EliminationPlan) -> int:
+    """Where the columns of the chain's blocks begin that receive updates."""
+    return int(plan.block_col[plan.first_filled]) if plan.first_filled < plan.n_sparse else plan.trunk_start
+
+
 def _check_memory(model: CompiledModel, control: Control) -> None:
     plan = model.plan
     limit = control.memory_limit
+    scored = plan.trunk_start + plan.trunk_size + plan.border - _first_filled_column(plan)
+    needed = plan.bytes + 8 * model.n_theta * scored
     if limit is None:
-        if plan.bytes < 1 << 28:
+        if needed < 1 << 28:
             return
         limit = int(0.8 * available_memory())
-    if plan.bytes > limit:
+    if needed > limit:
         trunk = [model.factors[k].group.name for k in plan.order[plan.n_chain :]]
         raise FitError(
-            f"the factorization needs {plan.bytes / 2**30:.2f} GiB and may take {limit / 2**30:.2f} GiB; its dense trunk has "
+            f"the factorization needs {needed / 2**30:.2f} GiB and may take {limit / 2**30:.2f} GiB; its dense trunk has "
             f"{plan.trunk_size} columns (factors {', '.join(trunk) or 'none'}). Raise control(memory_limit=) if the "
             "machine has the memory, or leave out a crossed factor",
             reason_code="memory_limit",
-            bytes=plan.bytes,
+            bytes=needed,
             limit=limit,
             trunk_size=plan.trunk_size,
         )

@@ -60,7 +60,6 @@ class Face:
     values: Float
     vectors: Float
     flat: NDArray[np.bool_]
-
     step: Float
     decrement: float
 
@@ -135,8 +134,8 @@ def _spectrum(hessian: Float) -> tuple[Float, Float, Float]:
 
 
 def examine(engine: Engine, point: Point, reml: bool) -> Face | None:
-    """Gradient and Hessian at a point, its smallest eigenvalues taken for flat until they are resolved; None when the
-    objective is not finite around it."""
+    """Gradient and Hessian at a point, its smallest and negative eigenvalues taken for flat until they are resolved; None
+    when the objective is not finite around it."""
     directions, steps = free_directions(engine, point)
     point.objective, gradient = engine.evaluate(point.lam, reml)
     point.evaluations += 1
@@ -154,7 +153,7 @@ def examine(engine: Engine, point: Point, reml: bool) -> Face | None:
         if hessian is None:
             return None
         scale, values, vectors = _spectrum(hessian)
-    small = np.abs(values) < max(UNRESOLVED, noise**0.5)
+    small = values < max(UNRESOLVED, noise**0.5)
     return _face(directions, directions @ gradient, hessian, scale, values, vectors, small)
 
 
@@ -164,7 +163,7 @@ def resolve(engine: Engine, point: Point, face: Face, reml: bool) -> Face:
     noise = resolution(engine)
     for i in np.flatnonzero(face.flat).tolist():
         values[i] = _curvature(engine, point, face, i, max(LONG_STEP, noise ** (1 / 3)), reml)
-    flat = np.abs(values) < max(FLAT, noise**0.5)
+    flat = np.abs(values) < max(FLAT, 4.0 * noise ** (2 / 3))
     return _face(face.directions, face.gradient, face.hessian, face.scale, values, face.vectors, flat)
 
 

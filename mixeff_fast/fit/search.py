@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixeff_fast.fit.cones import column_norms, orthogonal
 from mixeff_fast.kernels import covariance, optimizer, profiled
 from mixeff_fast.kernels.structure import Path
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 # flops of a factorization below which leaving compiled code between evaluations costs more than it gives
 SMALL_FLOPS = 2e7
-# starting standard deviations are at least this multiple of the noise of a level's effects: from zero nothing grows
+# shortest direction of a start, relative to the noise of a level's effects, and of a start from a point examined
 START_FLOOR = 0.1
+RESTART_FLOOR = 1e-3
 EXHAUSTED = "evaluation_limit_reached"
 STOPS = {
     optimizer.CONVERGED: "newton_decrement_reached",
@@ -52,24 +54,28 @@ def is_small(engine: Engine) -> bool:
 
 def start_lam(engine: Engine, control: Control) -> Float:
     """Unit relative covariance of the standardized columns, or the caller's theta with its absent directions raised."""
-    lam = np.zeros(engine.assembled.lam_size)
     theta_map = engine.theta_map
-    if control.start is None:
-        lam[theta_map.position] = theta_map.row == theta_map.column
-        return lam
-    lam = engine.lam(np.array(control.start))
-    for block, noise in zip(engine.model.blocks, theta_map.noise.tolist(), strict=True):
-        root = engine.block_lambda(lam, block)
-        if block.family == "diagonal":
-            root[np.diag_indices(block.width)] = np.maximum(np.abs(np.diag(root)), START_FLOOR * noise)
-        else:
-            left, values, _ = np.linalg.svd(root)
-            root[...] = left * np.maximum(values, START_FLOOR * noise)
+    if control.start is not None:
+        return raised(engine, engine.lam(np.array(control.start)), START_FLOOR)
+    lam = np.zeros(engine.assembled.lam_size)
+    lam[theta_map.position] = theta_map.row == theta_map.column
     return lam
 
 
+def raised(engine: Engine, lam: Float, floor: float) -> Float:
+    """``lam`` with every direction at least ``floor`` times the noise of a level's effects long: along a column of zeros
+    nothing moves."""
+    out, bases = orthogonal(engine, lam)
+    for block, left, noise in zip(engine.model.blocks, bases, engine.theta_map.noise.tolist(), strict=True):
+        view = engine.block_lambda(out, block)
+        norms = column_norms(engine, out, block)
+        for j in np.flatnonzero(norms < floor * noise).tolist():
+            view[:, j] = floor * noise * left[:, j]
+    return out
+
+
 def minimize(engine: Engine, lam: Float, reml: bool, control: Control, budget: int) -> SearchRecord:
-    """Run one search from ``lam`` with at most ``budget`` evaluations. A direction that is absent at ``lam`` stays so."""
+    """Run one search from ``lam`` with at most ``budget`` evaluations. No direction of ``lam`` may be absent."""
     theta_map = engine.theta_map
     n = len(theta_map.position)
     state = optimizer.Search(
