@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import llvmlite
 import llvmlite.binding
@@ -31,9 +31,11 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime.nrt import rtsys
 
+from mixeff_fast.kernels._linking import attach, detach, origins
 from mixeff_fast.kernels._store import Store, source_digests
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+Role = Literal["entry", "inner", "small", "inline"]
 Listener = Callable[[str, dict[str, Any]], None]
 
 _HERE = Path(__file__).parent
@@ -197,7 +199,8 @@ class _KernelCache(_CacheBase):  # type: ignore[misc]
         # Loaded code needs Numba's runtime but not its type registries, which take 0.2 s to fill.
         rtsys.initialize(target_context)
         try:
-            symbols, parts = pickle.loads(content)
+            symbols, needed, parts = pickle.loads(content)
+            attach(needed)
             if not _resolved(symbols):
                 target_context.refresh()
                 if not _resolved(symbols):
@@ -211,7 +214,8 @@ class _KernelCache(_CacheBase):  # type: ignore[misc]
         if not self._kept or data.lifted or data.library.has_dynamic_globals or not _STATE.still_current():
             return
         try:
-            content = serialize.dumps((_undefined_symbols(data.library), data._reduce()))
+            symbols = _undefined_symbols(data.library)
+            content = serialize.dumps((symbols, origins(symbols), data._reduce()))
         except Exception as error:
             _STATE.store.unavailable(f"{self._name} cannot be serialized: {error}", None)
             return
@@ -241,10 +245,13 @@ def _resolved(symbols: Iterable[str]) -> bool:
 class _Kernel(_DispatcherBase):  # type: ignore[misc]
     """A dispatcher that compiles its declared signatures, and only these, when it is first called."""
 
-    def __init__(self, function: Callable[..., Any], signatures: tuple[str, ...], options: dict[str, Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], signatures: tuple[str, ...], options: dict[str, Any], apart: bool
+    ) -> None:
         super().__init__(function, targetoptions=options)
         self._cache = _KernelCache(function, _STATE.admits(function))
         self._declared = signatures
+        self._apart = apart
 
     def __reduce__(self) -> str:
         """Pickle by name, as functions are: a copy made from the source would be compiled again and not be kept."""
@@ -252,6 +259,21 @@ class _Kernel(_DispatcherBase):  # type: ignore[misc]
 
     def _compilation_chain_init_hook(self) -> None:
         """Extensions of Numba by other packages are not loaded: kernels use none."""
+
+    def compile(self, sig: Any) -> Any:
+        with global_compiler_lock:
+            entry = super().compile(sig)
+            if self._apart:
+                for arguments, result in self.overloads.items():
+                    detach(self.py_func, arguments, result)
+            return entry
+
+    def provide(self, arguments: Any) -> None:
+        """Have the code for these argument types in memory."""
+        if self._declared:
+            self._compile_declared()
+        elif arguments not in self.overloads:
+            self.compile(arguments)
 
     def _compile_declared(self) -> None:
         with global_compiler_lock:
@@ -285,10 +307,12 @@ def kernel(function: _Function, /) -> _Function: ...
 
 
 @overload
-def kernel(*signatures: str, fastmath: frozenset[str] = frozenset()) -> Callable[[_Function], _Function]: ...
+def kernel(
+    *signatures: str, fastmath: frozenset[str] = frozenset(), role: Role = "entry"
+) -> Callable[[_Function], _Function]: ...
 
 
-def kernel(*arguments: Any, fastmath: frozenset[str] = frozenset()) -> Any:
+def kernel(*arguments: Any, fastmath: frozenset[str] = frozenset(), role: Role = "entry") -> Any:
     """Compile a function with Numba on first use and keep the code on disk.
 
     The code releases the interpreter lock, divides as NumPy does and does not check bounds. Where Numba is switched off
@@ -301,18 +325,44 @@ def kernel(*arguments: Any, fastmath: frozenset[str] = frozenset()) -> Any:
         met is compiled.
     fastmath
         Relaxations of floating-point rules, by LLVM's names, such as ``frozenset({"reassoc", "contract"})``.
+    role
+        ``"entry"``: Python and other kernels call it. ``"inner"``: only kernels do, and nothing is compiled that Python
+        would need; its code exists once. ``"small"``: the same, but callers get a copy and may optimize it into their
+        loops. ``"inline"``: callers are compiled as if the function were written out in them.
 
     Returns
     -------
     callable
-        The kernel, callable from Python and from other kernels.
+        The kernel.
     """
     if len(arguments) == 1 and callable(arguments[0]):
-        return kernel()(arguments[0])
+        return kernel(role=role)(arguments[0])
     if _config.DISABLE_JIT:
         return lambda function: function
-    options = _OPTIONS | ({"fastmath": set(fastmath)} if fastmath else {})
-    return lambda function: _Kernel(function, arguments, options)
+    options: dict[str, Any] = _OPTIONS | {"no_cpython_wrapper": role != "entry"}
+    if fastmath:
+        options["fastmath"] = set(fastmath)
+    if role == "inline":
+        options["inline"] = "always"
+    return lambda function: _Kernel(function, arguments, options, role in ("entry", "inner"))
+
+
+def inner_kernel(function: _Function, /) -> _Function:
+    """A kernel that only other kernels call, compiled once."""
+    compiled: _Function = kernel(role="inner")(function)
+    return compiled
+
+
+def small_kernel(function: _Function, /) -> _Function:
+    """A kernel that is copied into the kernels that call it."""
+    compiled: _Function = kernel(role="small")(function)
+    return compiled
+
+
+def inline_kernel(function: _Function, /) -> _Function:
+    """A kernel that is written out in its callers."""
+    compiled: _Function = kernel(role="inline")(function)
+    return compiled
 
 
 def set_listener(listener: Listener | None) -> Listener | None:

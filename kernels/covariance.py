@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mixeff_fast.kernels._cache import kernel
+from mixeff_fast.kernels._cache import inner_kernel, kernel
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.structure import Float, ThetaMap
@@ -67,7 +67,7 @@ def orthogonalize(theta_map: ThetaMap, lam: Float, follow_lam: Float, follow_gra
                 break
 
 
-@kernel
+@inner_kernel
 def displace(theta_map: ThetaMap, lam: Float, direction: Float, step: float, out: Float) -> None:
     """``out = Lambda (I + step E)`` term by term; E's entries are ``direction``, its diagonal bounded from below."""
     for i in range(lam.shape[0]):
@@ -88,7 +88,7 @@ def displace(theta_map: ThetaMap, lam: Float, direction: Float, step: float, out
                 out[o + j * stride + b] += e * lam[o + j * stride + a]
 
 
-@kernel
+@inner_kernel
 def pull_back(theta_map: ThetaMap, lam: Float, grad: Float, gradient: Float, hessian: Float, reach: Float) -> None:
     """Gradient in E at ``E = 0`` (the free entries of ``Lambda' (d/dLambda)``) and the longest step per coordinate.
 
@@ -123,7 +123,7 @@ def pull_back(theta_map: ThetaMap, lam: Float, grad: Float, gradient: Float, hes
                 hessian[j, i] += s
 
 
-@kernel
+@inner_kernel
 def secant_pair(
     theta_map: ThetaMap, lam: Float, grad: Float, earlier_lam: Float, earlier_grad: Float, step: Float, change: Float
 ) -> None:

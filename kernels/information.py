@@ -10,131 +10,187 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mixeff_fast.kernels._cache import kernel
-from mixeff_fast.kernels._lapack import rank_k_update, solve_lower
+from mixeff_fast.kernels._cache import inner_kernel, small_kernel
+from mixeff_fast.kernels._lapack import solve_lower
 
 if TYPE_CHECKING:
-    from mixeff_fast.kernels.structure import Float, Plan, Scoring, ThetaMap, Workspace
+    from mixeff_fast.kernels.structure import DenseTrunk, Float, Int64, Plan, Scoring, ThetaMap, Workspace
 
 
-@kernel
-def tangents(plan: Plan, work: Workspace, theta_map: ThetaMap, scoring: Scoring, b: int, hessian: Float) -> None:
-    """Fill ``scoring.beta`` with block b's rows of the betas of its own factor; add their products and slopes."""
-    k = plan.block_factor[b]
-    w = plan.width[k]
-    c0 = plan.block_col[b]
-    u = work.solution
-    beta = scoring.beta
-    first = theta_map.owned_ptr[k]
-    last = theta_map.owned_ptr[k + 1]
+@small_kernel
+def tangents(
+    w: int, c0: int, first: int, last: int, owned: Int64, x_of: Int64, y_of: Int64, u: Float, beta: Float, slope: Float,
+    hessian: Float
+) -> None:
+    """Fill ``beta`` with a block's rows of the betas of its own factor; add their products and slopes."""
     for e in range(first, last):
-        t = theta_map.owned[e]
+        t = owned[e]
         for i in range(w):
             beta[i, t] = 0.0
-        term = theta_map.term[t]
-        x = theta_map.first[term] + theta_map.row[t]
-        y = theta_map.first[term] + theta_map.column[t]
+        x = x_of[t]
+        y = y_of[t]
         beta[x, t] += u[c0 + y]
         beta[y, t] += u[c0 + x]
-        scoring.slope[t] += 2.0 * u[c0 + x] * u[c0 + y]
+        slope[t] += 2.0 * u[c0 + x] * u[c0 + y]
         for f in range(first, e + 1):
-            r = theta_map.owned[f]
+            r = owned[f]
             s = 0.0
             for i in range(w):
                 s += beta[i, t] * beta[i, r]
             hessian[max(t, r), min(t, r)] += s
 
 
-@kernel
-def eliminate(plan: Plan, work: Workspace, theta_map: ThetaMap, scoring: Scoring, b: int, hessian: Float) -> None:
-    """Half-solve block b's rows of the right-hand sides, subtract their products, and push them to later rows."""
-    k = plan.block_factor[b]
-    w = plan.width[k]
-    d0 = plan.diag_ptr[b]
-    p0 = plan.panel_ptr[b]
-    nc = plan.panel_cols[b]
-    beta = scoring.beta
-    d = work.lower_diag
-    filled = b >= plan.first_filled
-    first = theta_map.owned_ptr[k]
-    n_active = hessian.shape[0] if filled else theta_map.owned_ptr[k + 1] - first
-    for x in range(n_active):
-        t = x if filled else theta_map.owned[first + x]
+@small_kernel
+def half_solve(
+    w: int, d0: int, d: Float, first: int, last: int, owned: Int64, beta: Float, hessian: Float
+) -> None:
+    """Half-solve a block's rows of the right-hand sides ``owned[first:last]``, and subtract their products."""
+    for e in range(first, last):
+        t = owned[e]
         for i in range(w):
             s = beta[i, t]
             for j in range(i):
                 s -= d[d0 + i * w + j] * beta[j, t]
             beta[i, t] = s / d[d0 + i * w + i]
-        for y in range(x + 1):
-            r = y if filled else theta_map.owned[first + y]
+        for f in range(first, e + 1):
+            r = owned[f]
             s = 0.0
             for i in range(w):
                 s += beta[i, t] * beta[i, r]
             hessian[max(t, r), min(t, r)] -= s
-        for e in range(plan.neighbour_ptr[b], plan.neighbour_ptr[b + 1]):
-            r = plan.neighbour[e]
-            o = p0 + plan.neighbour_off[e]
-            sparse = r < plan.n_sparse
-            row = plan.block_col[r] - (scoring.chain_start if sparse else plan.trunk_start)
-            for j in range(plan.width[plan.block_factor[r]]):
-                s = 0.0
-                for i in range(w):
-                    s += work.lower_panel[o + i * nc + j] * beta[i, t]
-                if sparse:
-                    scoring.chain[row + j, t] -= s
-                else:
-                    scoring.trunk[row + j, t] -= s
-        o = p0 + nc - plan.border
-        for j in range(plan.border - 1):
+
+
+@small_kernel
+def push(
+    w: int, v: Float, o: int, nc: int, columns: int, first: int, last: int, owned: Int64, beta: Float, out: Float, row: int
+) -> None:
+    """``out[row:] -= V'beta`` for some columns of a block's panel, which begin at ``o``."""
+    for e in range(first, last):
+        t = owned[e]
+        for j in range(columns):
             s = 0.0
             for i in range(w):
-                s += work.lower_panel[o + i * nc + j] * beta[i, t]
-            scoring.trunk[plan.trunk_size + j, t] -= s
+                s += v[o + i * nc + j] * beta[i, t]
+            out[row + j, t] -= s
 
 
-@kernel
-def average_information(
-    plan: Plan, work: Workspace, theta_map: ThetaMap, scoring: Scoring, dof: float, hessian: Float
+@inner_kernel
+def block_information(
+    plan: Plan, work: Workspace, theta_map: ThetaMap, scoring: Scoring, chain: Float | None, chunk: int
 ) -> None:
-    """Fill ``hessian`` in the coordinates E; ``work`` holds factor and solution at the same Lambda."""
-    n = hessian.shape[0]
-    beta = scoring.beta
-    for t in range(n):
-        scoring.slope[t] = 0.0
-        for i in range(n):
-            hessian[i, t] = 0.0
-        for i in range(scoring.chain.shape[0]):
-            scoring.chain[i, t] = 0.0
-        for i in range(scoring.trunk.shape[0]):
-            scoring.trunk[i, t] = 0.0
-    for b in range(plan.n_sparse):
-        filled = b >= plan.first_filled
+    """The sums over a chunk of sparse blocks. A model with a trunk has one chunk here: they share the trunk's rows."""
+    # taken out of their tuples once: every access counts a reference
+    width, block_factor, block_col = plan.width, plan.block_factor, plan.block_col
+    neighbour_ptr, neighbour, neighbour_off = plan.neighbour_ptr, plan.neighbour, plan.neighbour_off
+    panel_ptr, panel_cols, diag_ptr = plan.panel_ptr, plan.panel_cols, plan.diag_ptr
+    owned_ptr, own, every = theta_map.owned_ptr, theta_map.owned, scoring.every
+    x_of, y_of = theta_map.x, theta_map.y
+    d, v, u = work.lower_diag, work.lower_panel, work.solution
+    chain_rows, trunk_rows = scoring.chain, scoring.trunk
+    beta = scoring.beta[chunk]
+    slope = scoring.slope[chunk]
+    hessian = scoring.hessian[chunk]
+    fixed = scoring.fixed[chunk]
+    n = slope.shape[0]
+    slope[:] = 0.0
+    hessian[:] = 0.0
+    fixed[:] = 0.0
+    if chunk == 0:
+        chain_rows[:] = 0.0
+        trunk_rows[:] = 0.0
+    for b in range(scoring.chunk[chunk], scoring.chunk[chunk + 1]):
+        k = block_factor[b]
+        w = width[k]
+        d0 = diag_ptr[b]
+        nc = panel_cols[b]
+        first = owned_ptr[k]
+        last = owned_ptr[k + 1]
+        active = own
+        filled = chain is not None and b >= plan.first_filled
         if filled:
-            for i in range(beta.shape[0]):
+            for i in range(w):
                 for t in range(n):
                     beta[i, t] = 0.0
-        tangents(plan, work, theta_map, scoring, b, hessian)
+        tangents(w, block_col[b], first, last, own, x_of, y_of, u, beta, slope, hessian)
         if filled:
-            row = plan.block_col[b] - scoring.chain_start
-            for i in range(plan.width[plan.block_factor[b]]):
+            row = block_col[b] - scoring.chain_start
+            for i in range(w):
                 for t in range(n):
-                    beta[i, t] += scoring.chain[row + i, t]
-        eliminate(plan, work, theta_map, scoring, b, hessian)
+                    beta[i, t] += chain_rows[row + i, t]
+            active = every
+            first = 0
+            last = n
+        half_solve(w, d0, d, first, last, active, beta, hessian)
+        for e in range(neighbour_ptr[b], neighbour_ptr[b + 1]):
+            r = neighbour[e]
+            columns = width[block_factor[r]]
+            o = panel_ptr[b] + neighbour_off[e]
+            if r < plan.n_sparse:
+                push(w, v, o, nc, columns, first, last, active, beta, chain_rows, block_col[r] - scoring.chain_start)
+            else:
+                push(w, v, o, nc, columns, first, last, active, beta, trunk_rows, block_col[r] - plan.trunk_start)
+        push(w, v, panel_ptr[b] + nc - plan.border, nc, plan.border - 1, first, last, active, beta, fixed, scoring.zero)
+
+
+@inner_kernel
+def trunk_information(
+    plan: Plan, work: Workspace, trunk: DenseTrunk, theta_map: ThetaMap, scoring: Scoring
+) -> None:
+    """The trunk's part: its own tangents, the half solve, and what it leaves for the fixed effects."""
+    n = scoring.slope.shape[1]
+    m = plan.trunk_size
+    beta = scoring.beta[0]
+    rows = scoring.trunk
     for b in range(plan.n_sparse, plan.block_factor.shape[0]):
         k = plan.block_factor[b]
-        tangents(plan, work, theta_map, scoring, b, hessian)
+        tangents(plan.width[k], plan.block_col[b], theta_map.owned_ptr[k], theta_map.owned_ptr[k + 1], theta_map.owned,
+                 theta_map.x, theta_map.y, work.solution, beta, scoring.slope[0], scoring.hessian[0])
         row = plan.block_col[b] - plan.trunk_start
         for e in range(theta_map.owned_ptr[k], theta_map.owned_ptr[k + 1]):
             t = theta_map.owned[e]
             for i in range(plan.width[k]):
-                scoring.trunk[row + i, t] += beta[i, t]
-    rows = plan.trunk_size + plan.border - 1
-    solve_lower(work.trunk, rows, scoring.trunk, n, False)
-    rank_k_update(-1.0, scoring.trunk, True, rows, 1.0, hessian, n)
-    r = work.trunk[rows, rows]
-    c = dof / (r * r)
+                rows[row + i, t] += beta[i, t]
+    values = trunk.values
+    solve_lower(values, m, rows, n, False)
+    for x in range(m):
+        for t in range(n):
+            for r in range(t + 1):
+                scoring.hessian[0, t, r] -= rows[x, t] * rows[x, r]
+    for i in range(plan.border - 1):
+        for x in range(m):
+            f = values[m + i, x]
+            for t in range(n):
+                scoring.fixed[0, i, t] -= f * rows[x, t]
+
+
+@inner_kernel
+def finish_information(plan: Plan, work: Workspace, scoring: Scoring, dof: float, hessian: Float) -> None:
+    """Sum the chunks, take the fixed effects out, and scale: the average information in the coordinates E."""
+    n = hessian.shape[0]
+    p = plan.border - 1
+    low = work.border
+    fixed = scoring.fixed[0]
+    slope = scoring.slope[0]
+    for c in range(1, scoring.slope.shape[0]):
+        for t in range(n):
+            slope[t] += scoring.slope[c, t]
+            for i in range(p):
+                fixed[i, t] += scoring.fixed[c, i, t]
+    for i in range(p):
+        for t in range(n):
+            s = fixed[i, t]
+            for j in range(i):
+                s -= low[i, j] * fixed[j, t]
+            fixed[i, t] = s / low[i, i]
+    r = low[p, p]
+    c0 = dof / (r * r)
     for i in range(n):
         for j in range(i + 1):
-            x = c * hessian[i, j] - c * c / dof * scoring.slope[i] * scoring.slope[j]
-            hessian[i, j] = x
-            hessian[j, i] = x
+            s = 0.0
+            for c in range(scoring.hessian.shape[0]):
+                s += scoring.hessian[c, i, j]
+            for x in range(p):
+                s -= fixed[x, i] * fixed[x, j]
+            s = c0 * s - c0 * c0 / dof * slope[i] * slope[j]
+            hessian[i, j] = s
+            hessian[j, i] = s

@@ -1,35 +1,59 @@
-"""The profiled criterion, its gradient, and the minimization in compiled code."""
+"""The profiled criterion, its gradient, and the minimization in compiled code: one thread, one chunk after the other.
+
+``stages`` cuts the same evaluation into tasks for several threads.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from mixeff_fast.kernels._cache import kernel
+from mixeff_fast.kernels._cache import inline_kernel, kernel
 from mixeff_fast.kernels.covariance import displace, orthogonalize, pull_back, secant_pair
-from mixeff_fast.kernels.factor import factorize
-from mixeff_fast.kernels.gradient import selected_inverse, solve_blocks, solve_border
-from mixeff_fast.kernels.information import average_information
+from mixeff_fast.kernels.dense import factor_trunk, invert_trunk, load, receive
+from mixeff_fast.kernels.factor import eliminate, finish_border
+from mixeff_fast.kernels.gradient import invert_blocks, invert_border, read_trunk, solve_blocks, solve_border, sum_gradient
+from mixeff_fast.kernels.information import block_information, finish_information, trunk_information
 from mixeff_fast.kernels.optimizer import ACCEPTED, EVALUATE, STEP, judge, propose
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.optimizer import Search
-    from mixeff_fast.kernels.structure import CrossProduct, Float, Path, Plan, Scoring, ThetaMap, Workspace
+    from mixeff_fast.kernels.structure import (
+        CrossProduct,
+        DenseTrunk,
+        Float,
+        Path,
+        Plan,
+        Scoring,
+        ThetaMap,
+        Workspace,
+    )
+
+# what ``run`` is asked for, instead of a number of evaluations: the criterion at ``path.trial``; that and its gradient; the
+# selected inverse of the random-effects rows; the solution column
+CRITERION, GRADIENT, CONDITIONAL, SOLUTION = -1, -2, -3, -4
+# places in ``Workspace.result``
+OBJECTIVE, PIVOT, LOGDET = 0, 1, 2
 
 
-@kernel
+@inline_kernel
 def criterion(plan: Plan, work: Workspace, logdet: float, reml: bool, dof: float) -> float:
-    """-2 log-likelihood (ML) or the REML criterion from a finished factorization.
+    """-2 log-likelihood (ML) or the REML criterion from a finished factorization, infinite where it failed.
 
     ``log|M_RE| [+ log|M_X|] + dof (1 + log(2 pi r^2 / dof))``, dof = n or n - p.
     """
-    m = plan.trunk_size
     p = plan.border - 1
-    r = work.trunk[m + p, m + p]
-    value = logdet + dof * (1.0 + math.log(2.0 * math.pi * r * r / dof))
-    if reml:
-        for j in range(p):
-            value += 2.0 * math.log(work.trunk[m + j, m + j])
+    low = work.border
+    r = low[p, p]
+    value = math.inf
+    if math.isfinite(logdet):
+        value = logdet + dof * (1.0 + math.log(2.0 * math.pi * r * r / dof))
+        if reml:
+            for j in range(p):
+                value += 2.0 * math.log(low[j, j])
+    work.result[OBJECTIVE] = value
+    work.result[PIVOT] = r
+    work.result[LOGDET] = logdet
     return value
 
 
@@ -39,57 +63,111 @@ def rounding(total: float, rest: float, dof: float) -> float:
     return 2e-15 * dof * (2.0 + total / rest)
 
 
-@kernel
+@inline_kernel
 def evaluate(
-    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, reml: bool, dof: float, grad_lam: Float
+    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, reml: bool,
+    dof: float
 ) -> float:
-    """Criterion at ``lam``, infinite where the factorization fails; and, unless ``grad_lam`` is empty, its derivative with
-    respect to every entry of ``lam``."""
-    logdet = factorize(plan, cross, lam, work)
-    if not math.isfinite(logdet):
-        return math.inf
-    if grad_lam.shape[0] > 0:
-        last = plan.trunk_size + plan.border - 1
-        r = work.trunk[last, last]
-        solve_border(plan, work)
-        selected_inverse(plan, cross, lam, work, dof / (r * r), last - plan.trunk_size if reml else 0, grad_lam)
-    return criterion(plan, work, logdet, reml, dof)
+    """Factor at ``lam``; the criterion."""
+    n_chunks = work.chunk_logdet.shape[0]
+    for c in range(n_chunks):
+        eliminate(plan, cross, lam, work, chain, c)
+    if trunk is not None:
+        receive(plan, work, trunk, 0, 1)
+        load(plan, cross, lam, trunk, work.scratch_small[0])
+        if factor_trunk(trunk) != 0:
+            work.chunk_logdet[0] = math.nan
+    return criterion(plan, work, finish_border(plan, cross, work, trunk), reml, dof)
+
+
+@inline_kernel
+def invert(
+    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, c: float,
+    n_fixed: int, want_gradient: bool, grad: Float
+) -> None:
+    """Selected inverse plus ``c w w'``, which overwrites the trunk's factor, and the gradient it gives."""
+    invert_border(plan, work, c, n_fixed)
+    if trunk is not None:
+        invert_trunk(plan, work, trunk)
+    for chunk in range(work.chunk_logdet.shape[0] - 1, -1, -1):
+        invert_blocks(plan, cross, lam, work, chain, trunk, chunk, want_gradient)
+    if trunk is not None:
+        read_trunk(plan, cross, lam, work, trunk, want_gradient)
+    if want_gradient:
+        sum_gradient(work, grad)
+
+
+@inline_kernel
+def score(
+    plan: Plan, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, theta_map: ThetaMap, scoring: Scoring,
+    dof: float, hessian: Float
+) -> None:
+    """The average information, from factor and solution."""
+    for c in range(scoring.slope.shape[0]):
+        block_information(plan, work, theta_map, scoring, chain, c)
+    if trunk is not None:
+        trunk_information(plan, work, trunk, theta_map, scoring)
+    finish_information(plan, work, scoring, dof, hessian)
+
+
+@inline_kernel
+def accept(theta_map: ThetaMap, search: Search, path: Path) -> int:
+    """Tell the search gradient, model of the Hessian (``search.hessian``) and secant pair at the trial, now accepted."""
+    pull_back(theta_map, path.trial, path.trial_grad, search.gradient, search.hessian, search.reach)
+    secant_pair(theta_map, path.trial, path.trial_grad, path.follow, path.follow_grad, search.secant_step,
+                search.secant_change)
+    for i in range(path.lam.shape[0]):
+        path.lam[i] = path.trial[i]
+        path.grad[i] = path.trial_grad[i]
+    return propose(search)
+
+
+@inline_kernel
+def step(theta_map: ThetaMap, search: Search, path: Path) -> None:
+    """Set the next trial."""
+    for i in range(path.lam.shape[0]):
+        path.follow[i] = path.lam[i]
+        path.follow_grad[i] = path.grad[i]
+    displace(theta_map, path.lam, search.direction, search.real[STEP], path.trial)
+    orthogonalize(theta_map, path.trial, path.follow, path.follow_grad)
 
 
 @kernel
-def advance(
-    plan: Plan, cross: CrossProduct, work: Workspace, theta_map: ThetaMap, scoring: Scoring, search: Search,
-    path: Path, reml: bool, dof: float, evaluations: int
+def run(
+    plan: Plan, cross: CrossProduct, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, theta_map: ThetaMap,
+    scoring: Scoring, search: Search, path: Path, reml: bool, dof: float, request: int
 ) -> int:
-    """Go on with the search from ``path.trial`` for so many evaluations or to its end; returns what comes next.
+    """Go on with the search from ``path.trial`` for ``request`` evaluations or to its end; returns what comes next. Or
+    serve one of the requests above.
 
     The search is told gradient, model of the Hessian and secant pair where it accepts the trial.
     """
-    last = plan.trunk_size + plan.border - 1
+    n_fixed = plan.border - 1 if reml else 0
     action = EVALUATE
-    while action == EVALUATE and evaluations > 0:
-        evaluations -= 1
-        logdet = factorize(plan, cross, path.trial, work)
-        r = work.trunk[last, last]
-        f = criterion(plan, work, logdet, reml, dof) if math.isfinite(logdet) else math.inf
-        action = judge(search, f, rounding(cross.border[plan.border - 1, plan.border - 1], r * r, dof))
-        if action == ACCEPTED:
-            solve_border(plan, work)
-            selected_inverse(plan, cross, path.trial, work, dof / (r * r), last - plan.trunk_size if reml else 0,
-                             path.trial_grad)
-            solve_blocks(plan, work)
-            average_information(plan, work, theta_map, scoring, dof, search.hessian)
-            pull_back(theta_map, path.trial, path.trial_grad, search.gradient, search.hessian, search.reach)
-            secant_pair(theta_map, path.trial, path.trial_grad, path.follow, path.follow_grad, search.secant_step,
-                        search.secant_change)
-            for i in range(path.lam.shape[0]):
-                path.lam[i] = path.trial[i]
-                path.grad[i] = path.trial_grad[i]
-            action = propose(search)
+    while action == EVALUATE and request != 0:
+        if request > 0:
+            request -= 1
+        f = evaluate(plan, cross, path.trial, work, chain, trunk, reml, dof)
+        if request == CRITERION or not math.isfinite(f) and request < 0:
+            return action
+        r = work.result[PIVOT]
+        if request >= 0:
+            action = judge(search, f, rounding(cross.border[plan.border - 1, plan.border - 1], r * r, dof))
+        if action == ACCEPTED or request < 0:
+            solve_border(plan, work, trunk)
+            if request != GRADIENT:
+                for c in range(work.chunk_logdet.shape[0] - 1, -1, -1):
+                    solve_blocks(plan, work, c)
+            if request == SOLUTION:
+                return action
+            if request >= 0:
+                score(plan, work, chain, trunk, theta_map, scoring, dof, search.hessian)
+            whole = request != CONDITIONAL
+            c = dof / (r * r) if whole else 0.0
+            invert(plan, cross, path.trial, work, chain, trunk, c, n_fixed if whole else 0, whole, path.trial_grad)
+            if request < 0:
+                return action
+            action = accept(theta_map, search, path)
         if action == EVALUATE:
-            for i in range(path.lam.shape[0]):
-                path.follow[i] = path.lam[i]
-                path.follow_grad[i] = path.grad[i]
-            displace(theta_map, path.lam, search.direction, search.real[STEP], path.trial)
-            orthogonalize(theta_map, path.trial, path.follow, path.follow_grad)
+            step(theta_map, search, path)
     return action

@@ -51,19 +51,33 @@ class CrossProduct(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Everything an evaluation writes; allocated once per fit."""
+    """What an evaluation writes; allocated once per fit. The first axis of the ``chunk`` and scratch arrays runs over the
+    chunks that the sparse blocks are cut into, each of which one thread works on."""
 
     lower_diag: Float  # Cholesky factors of the diagonal blocks
     lower_panel: Float  # their panels, L_bb^{-1} M_bR
-    trunk: Float  # (m + p + 1)^2 row-major lower factor
     inverse_diag: Float  # selected inverse, diagonal blocks
-    inverse_panel: Float  # selected inverse, panels of blocks from ``first_filled`` on
-    inverse_trunk: Float  # (m + p + 1)^2, lower triangle
+    border: Float  # (p+1) x (p+1) lower factor of fixed effects and response
+    inverse_border: Float  # (p+1) x (p+1), whole
     solution: Float  # w: (random effects, fixed effects, response) with w_y = 1
-    scratch_u: Float  # width_max * panel_cols_max
+    chunk: Int64  # n_chunks + 1: where each begins, as a block
+    chunk_border: Float  # n_chunks x (p+1)^2
+    chunk_grad: Float  # n_chunks x length of lam
+    chunk_logdet: Float  # n_chunks
+    scratch_u: Float  # n_chunks x (rows * panel_cols_max)
     scratch_q: Float  # the same
-    scratch_small: Float  # 4 * width_max^2
-    columns: Int64  # panel_cols_max: trunk positions of a panel's columns
+    scratch_small: Float  # n_chunks x (4 * width_max^2)
+    columns: Int64  # max(n_chunks, SLICES) x panel_cols_max: trunk positions of a panel's columns
+    result: Float  # objective and r of the last evaluation
+
+
+class DenseTrunk(NamedTuple):
+    """The trunk as one matrix. Rows: the trunk's m columns (of which the lower triangle holds the factor, then the
+    inverse), then the border's p + 1."""
+
+    values: Float  # (m + p + 1) x m
+    scratch: Float  # (m + p + 1) x TILE
+    tile: Float  # TILE x TILE
 
 
 class ThetaMap(NamedTuple):
@@ -75,6 +89,8 @@ class ThetaMap(NamedTuple):
     column: Int64
     owned_ptr: Int64  # per factor, CSR of the parameters of its terms
     owned: Int64
+    x: Int64  # per parameter: its row and column in a block of its factor
+    y: Int64
     first: Int64  # per term: its first column in a block of its factor
     width: Int64  # per term
     start: Int64  # per term: flat index into ``lam`` of its first entry
@@ -86,11 +102,16 @@ class ThetaMap(NamedTuple):
 class Scoring(NamedTuple):
     """Scratch of the average information: right-hand sides, one column per parameter."""
 
+    chunk: Int64  # n_chunks + 1: where each begins, as a block; one chunk for a model with a trunk
     chain_start: int  # scalar column where ``chain`` begins: that of the first block that receives updates
     chain: Float
-    trunk: Float  # trunk and fixed effects
-    beta: Float  # rows of one block
-    slope: Float  # per parameter
+    trunk: Float  # m x n_theta
+    fixed: Float  # n_chunks x p x n_theta; the total in the first
+    beta: Float  # n_chunks x width_max x n_theta: rows of one block
+    slope: Float  # n_chunks x n_theta
+    hessian: Float  # n_chunks x n_theta x n_theta
+    every: Int64  # 0, 1, ..., n_theta - 1
+    zero: int
 
 
 class Path(NamedTuple):

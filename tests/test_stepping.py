@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import mixeff_fast as mf
-from mixeff_fast.fit import search
+from mixeff_fast.fit import engine
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 
@@ -20,7 +20,7 @@ def test_both_loops_take_the_same_path(monkeypatch: pytest.MonkeyPatch) -> None:
     stepped = mf.lmm(FORMULA, data, control=mf.control(verbose=1))
     assert stepped.result.certificate == compiled.result.certificate
     np.testing.assert_array_equal(stepped.theta, compiled.theta)
-    monkeypatch.setattr(search, "SMALL_FLOPS", 0.0)
+    monkeypatch.setattr(engine, "SMALL_FLOPS", 0.0)
     large = mf.lmm(FORMULA, data)
     assert large.result.certificate.evaluations == compiled.result.certificate.evaluations
     np.testing.assert_allclose(large.theta, compiled.theta, rtol=1e-9)
@@ -37,7 +37,7 @@ def test_the_bar_shows_objective_and_gradient(capfd: pytest.CaptureFixture[str])
 
 
 def test_ctrl_c_between_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "SMALL_FLOPS", 0.0)
+    monkeypatch.setattr(engine, "SMALL_FLOPS", 0.0)
     rng = np.random.default_rng(2)
     n, q = 4000, 400
     data = pl.DataFrame(

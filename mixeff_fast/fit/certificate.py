@@ -228,7 +228,7 @@ def optimum(engine: Engine, reml: bool, control: Control) -> tuple[Float, Certif
 
 def _collapsed(engine: Engine) -> bool:
     """Whether the residual of the point evaluated last is nothing but rounding."""
-    return bool(engine.work.trunk[-1, -1] ** 2 <= COLLAPSED * engine.assembled.cross.border[-1, -1])
+    return engine.pivot**2 <= COLLAPSED * engine.total
 
 
 def curvature_at(engine: Engine, lam: Float, reml: bool) -> Float | None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixeff_fast.fit.engine import lower_factor, separate
-from mixeff_fast.kernels import profiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,8 +115,7 @@ def column_norms(engine: Engine, lam: Float, block: RandomBlock) -> Float:
 
 def resolution(engine: Engine) -> float:
     """Rounding error of the objective at the point evaluated last: cancellation may have enlarged it."""
-    rest = float(engine.work.trunk[-1, -1]) ** 2
-    return float(profiled.rounding(float(engine.assembled.cross.border[-1, -1]), rest, float(engine.n)))
+    return engine.rounding()
 
 
 def slack(engine: Engine) -> float:

@@ -22,6 +22,7 @@ class Control:
     tolerance: float = 1e-9
     start: tuple[float, ...] | None = None
     memory_limit: int | None = None
+    threads: int | None = None
 
 
 DEFAULT_CONTROL = Control()
@@ -34,6 +35,7 @@ def control(
     tolerance: float = 1e-9,
     start: Sequence[float] | None = None,
     memory_limit: int | None = None,
+    threads: int | None = None,
 ) -> Control:
     """Settings for ``lmm`` and ``ModelSpec.fit``.
 
@@ -52,6 +54,9 @@ def control(
     memory_limit
         Bytes that the cross-product and the factorization may take; a model that needs more is refused before anything
         is allocated. None allows 80 % of the memory that is free.
+    threads
+        Threads a large fit may use; None means every processor that the process may use. Results are the same to the
+        last bit whatever their number.
 
     Returns
     -------
@@ -76,6 +81,8 @@ def control(
         raise ArgumentError(f"tolerance lies between 0 and 1, not {tolerance!r}", argument="tolerance")
     if memory_limit is not None and (not _is_number(memory_limit) or not memory_limit > 0):
         raise ArgumentError(f"memory_limit is a positive number of bytes, not {memory_limit!r}", argument="memory_limit")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ArgumentError(f"threads is a positive whole number or None, not {threads!r}", argument="threads")
     values = None
     if start is not None:
         try:
@@ -84,7 +91,7 @@ def control(
             raise ArgumentError(f"start is a sequence of numbers, not {start!r}", argument="start") from error
         if not np.all(np.isfinite(values)):
             raise ArgumentError("start holds values that are not finite", argument="start")
-    return Control(verbose, max_evaluations, tolerance, values, memory_limit)
+    return Control(verbose, max_evaluations, tolerance, values, memory_limit, threads)
 
 
 def _is_number(value: object) -> bool:

@@ -12,22 +12,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixeff_fast.errors import FitError
+from mixeff_fast.fit import staged
 from mixeff_fast.fit.assemble import Assembled, assemble
 from mixeff_fast.fit.compilation import listen
 from mixeff_fast.fit.standardize import standardize, term_intercept
-from mixeff_fast.kernels import gradient, profiled
-from mixeff_fast.kernels.structure import Scoring, ThetaMap, Workspace
+from mixeff_fast.fit.threads import Team
+from mixeff_fast.fit.workspace import (
+    n_chunks,
+    new_path,
+    new_scoring,
+    new_search,
+    new_trunk,
+    new_workspace,
+    needed_bytes,
+)
+from mixeff_fast.kernels import profiled
+from mixeff_fast.kernels.structure import ThetaMap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mixeff_fast.compile import CompiledModel, EliminationPlan, RandomBlock
+    from mixeff_fast.compile import CompiledModel, RandomBlock
     from mixeff_fast.fit.control import Control
 
     Float = NDArray[np.float64]
 
 listen()
 
+# a factorization of fewer flops and blocks runs wholly compiled, on one thread: handing out tasks would cost more
+SMALL_FLOPS = 2e7
+SMALL_BLOCKS = 1000
 # relative size below which a row of Lambda is a combination of the rows above it
 DEPENDENT = 1e-11
 
@@ -76,17 +90,23 @@ def separate(block: RandomBlock) -> bool:
 class Engine:
     """Owns the arrays of a model. Not safe for use from two threads at once: the workspace is shared."""
 
-    def __init__(self, model: CompiledModel, control: Control) -> None:
+    def __init__(self, model: CompiledModel, control: Control, assembled: Assembled | None = None) -> None:
         _check_memory(model, control)
         self.model = model
-        self.assembled: Assembled = assemble(model, standardize(model))
+        self.assembled: Assembled = assemble(model, standardize(model)) if assembled is None else assembled
         frame = model.frame
         self.n = frame.n
         self.rank = len(self.assembled.kept)
         self.log_weights = 0.0 if frame.weights is None else float(np.log(frame.weights).sum())
-        self.work = _workspace(model, self.assembled)
-        self.grad_lam = np.zeros(self.assembled.lam_size)
+        self.team = Team(control.threads)
+        self.is_small = model.plan.flops < SMALL_FLOPS and model.plan.n_sparse < SMALL_BLOCKS
+        self.n_chunks = n_chunks(model.plan)
+        self.work = new_workspace(model.plan, self.assembled, self.n_chunks)
+        self.chain, self.trunk = new_trunk(model.plan, self.assembled)
         self.theta_map = self._theta_map()
+        self.scoring = new_scoring(model, self.assembled, self.work)
+        self.search = new_search(model.n_theta)
+        self.path = new_path(self.assembled.lam_size)
         standard = self.assembled.standard
         # what turns the criterion of the standardized model into that of the user's
         weights = 2.0 * self.n * math.log(standard.root_weight) - self.log_weights
@@ -116,24 +136,14 @@ class Engine:
             column=column,
             owned_ptr=np.searchsorted(np.sort(owner), np.arange(len(arrays.width) + 1)),
             owned=np.argsort(owner, kind="stable"),
+            x=first[term] + row,
+            y=first[term] + column,
             first=first,
             width=np.array([block.width for block in blocks], np.int64),
             start=start,
             stride=stride,
             diagonal=np.array([int(block.width == 1 or block.family == "diagonal") for block in blocks], np.int64),
             noise=np.sqrt(levels / self.n),
-        )
-
-    def scoring(self) -> Scoring:
-        """Scratch for the average information."""
-        plan, arrays, n = self.model.plan, self.assembled.arrays, self.model.n_theta
-        first = _first_filled_column(plan)
-        return Scoring(
-            chain_start=first,
-            chain=np.zeros((plan.trunk_start - first, n)),
-            trunk=np.zeros((plan.trunk_size + arrays.border - 1, n)),
-            beta=np.zeros((int(plan.width.max()), n)),
-            slope=np.zeros(n),
         )
 
     def criterion_shift(self, reml: bool) -> float:
@@ -143,12 +153,33 @@ class Engine:
     def dof(self, reml: bool) -> float:
         return float(self.n - self.rank) if reml else float(self.n)
 
+    def run(self, reml: bool, request: int) -> int:
+        """Serve a request of ``profiled.run`` at ``path.trial``, on as many threads as the model is worth."""
+        if not self.is_small:
+            return staged.run(self, reml, request)
+        return int(profiled.run(self.assembled.arrays, self.assembled.cross, self.work, self.chain, self.trunk,
+                                self.theta_map, self.scoring, self.search, self.path, reml, self.dof(reml), request))
+
     def evaluate(self, lam: Float, reml: bool, want_gradient: bool = True) -> tuple[float, Float]:
         """Criterion (standardized units), and its derivative with respect to every entry of ``lam`` if wanted (else empty)."""
-        gradient = np.zeros(len(lam) if want_gradient else 0)
-        value = profiled.evaluate(self.assembled.arrays, self.assembled.cross, lam, self.work, reml, self.dof(reml),
-                                  gradient)
-        return value, gradient
+        self.path.trial[:] = lam
+        self.run(reml, profiled.GRADIENT if want_gradient else profiled.CRITERION)
+        value = float(self.work.result[profiled.OBJECTIVE])
+        return value, self.path.trial_grad.copy() if want_gradient else np.zeros(0)
+
+    @property
+    def pivot(self) -> float:
+        """The root of the penalized residual sum of squares at the Lambda evaluated last (standardized units)."""
+        return float(self.work.result[profiled.PIVOT])
+
+    @property
+    def total(self) -> float:
+        """The response's weighted sum of squares (standardized units)."""
+        return float(self.assembled.cross.border[-1, -1])
+
+    def rounding(self) -> float:
+        """Rounding error of the criterion at the Lambda evaluated last."""
+        return float(profiled.rounding(self.total, self.pivot**2, float(self.n)))
 
     def block_slice(self, block: RandomBlock) -> tuple[slice, int]:
         """Where a factor's Lambda lies in ``lam``, and its width."""
@@ -190,16 +221,16 @@ class Engine:
             )
         return out
 
-    def solve(self) -> Float:
-        """The solution column w after an evaluation; spherical effects and coefficients are ``-w`` (scaled response)."""
-        gradient.solve_border(self.assembled.arrays, self.work)
-        gradient.solve_blocks(self.assembled.arrays, self.work)
-        return self.work.solution
+    def solve(self, lam: Float, reml: bool) -> Float:
+        """The solution column w at ``lam``; spherical effects and coefficients are ``-w`` (scaled response)."""
+        self.path.trial[:] = lam
+        self.run(reml, profiled.SOLUTION)
+        return self.work.solution.copy()
 
     def conditional_inverse(self, lam: Float, reml: bool) -> tuple[Float, ...]:
         """Per factor, the diagonal blocks of ``(Lambda'Z'WZLambda + I)^{-1}`` at ``lam``, shape (levels, width, width)."""
-        self.evaluate(lam, reml, want_gradient=False)
-        gradient.selected_inverse(self.assembled.arrays, self.assembled.cross, lam, self.work, 0.0, 0, np.zeros(0))
+        self.path.trial[:] = lam
+        self.run(reml, profiled.CONDITIONAL)
         plan = self.model.plan
         blocks = []
         for k, factor in enumerate(self.model.factors):
@@ -207,31 +238,6 @@ class Engine:
             size = factor.n_levels * factor.width**2
             blocks.append(self.work.inverse_diag[start : start + size].reshape(-1, factor.width, factor.width).copy())
         return tuple(blocks)
-
-
-def _workspace(model: CompiledModel, assembled: Assembled) -> Workspace:
-    plan, arrays = model.plan, assembled.arrays
-    widest = max(int(plan.width.max()), 1)
-    columns = max(int(arrays.panel_cols.max()), widest)
-    size = plan.trunk_size + arrays.border
-    first = plan.first_filled
-    lower = assembled.cross.panel.shape[0]
-    if plan.n_sparse < len(arrays.panel_ptr):
-        lower = int(arrays.panel_ptr[plan.n_sparse])
-    filled = lower - int(arrays.panel_ptr[first]) if first < plan.n_sparse else 0
-    return Workspace(
-        lower_diag=np.zeros(plan.diag_size),
-        lower_panel=np.zeros(lower),
-        trunk=np.zeros((size, size)),
-        inverse_diag=np.zeros(plan.diag_size),
-        inverse_panel=np.zeros(filled),
-        inverse_trunk=np.zeros((size, size)),
-        solution=np.zeros(plan.trunk_start + size),
-        scratch_u=np.zeros(widest * columns),
-        scratch_q=np.zeros(widest * columns),
-        scratch_small=np.zeros(4 * widest * widest),
-        columns=np.zeros(columns, np.int64),
-    )
 
 
 def available_memory() -> int:
@@ -250,16 +256,10 @@ def available_memory() -> int:
     return 1 << 62
 
 
-def _first_filled_column(plan: EliminationPlan) -> int:
-    """Where the columns of the chain's blocks begin that receive updates."""
-    return int(plan.block_col[plan.first_filled]) if plan.first_filled < plan.n_sparse else plan.trunk_start
-
-
 def _check_memory(model: CompiledModel, control: Control) -> None:
     plan = model.plan
     limit = control.memory_limit
-    scored = plan.trunk_start + plan.trunk_size + plan.border - _first_filled_column(plan)
-    needed = plan.bytes + 8 * model.n_theta * scored
+    needed = needed_bytes(model)
     if limit is None:
         if needed < 1 << 28:
             return

@@ -13,7 +13,7 @@ from mixeff_fast.fit.certificate import Certificate, optimum
 from mixeff_fast.fit.cones import singular_values
 from mixeff_fast.fit.control import DEFAULT_CONTROL, Control
 from mixeff_fast.fit.engine import Engine
-from mixeff_fast.kernels import assembly
+from mixeff_fast.kernels import assembly, profiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,12 +103,12 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
     model, assembled = engine.model, engine.assembled
     standard = assembled.standard
     plan = model.plan
-    objective, _ = engine.evaluate(lam, reml, want_gradient=False)
-    w = engine.solve().copy()
+    w = engine.solve(lam, reml)
+    objective = float(engine.work.result[profiled.OBJECTIVE])
     m, p = plan.trunk_size, engine.rank
-    factor_x = np.tril(engine.work.trunk[m : m + p, m : m + p])
+    factor_x = np.tril(engine.work.border[:p, :p])
     # a factorization that failed leaves rubbish behind
-    pivot = float(engine.work.trunk[m + p, m + p]) if np.isfinite(objective) else np.nan
+    pivot = engine.pivot if np.isfinite(objective) else np.nan
     dof = engine.dof(reml)
     sigma_standard = pivot / np.sqrt(dof)
     unit = standard.y_scale * standard.root_weight
@@ -130,12 +130,6 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
         u = -w[start : start + factor.n_levels * factor.width].reshape(-1, factor.width) * unit
         spherical.append(u)
         effects.append(u @ user_lambda(engine, lam, factor).T)
-    logdet = 2.0 * float(np.log(np.diag(engine.work.trunk)[:m]).sum())
-    for k in plan.order[: plan.n_chain]:
-        width = model.factors[k].width
-        start = int(plan.diag_ptr[plan.first_block[k]])
-        blocks = engine.work.lower_diag[start : start + model.factors[k].n_levels * width**2].reshape(-1, width, width)
-        logdet += 2.0 * float(np.log(np.diagonal(blocks, axis1=1, axis2=2)).sum())
     theta = engine.theta(lam)
     for handed_out in (theta, beta, vcov):
         handed_out.flags.writeable = False
@@ -152,7 +146,7 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
         objective=objective + engine.criterion_shift(reml),
         singular=singular_values(engine, lam),
         pwrss=(pivot * unit) ** 2,
-        logdet=logdet,
+        logdet=float(engine.work.result[profiled.LOGDET]),
         certificate=certificate,
     )
 

@@ -1,19 +1,18 @@
 """Minimizing the profiled criterion: one state machine, driven in compiled code or step by step from Python.
 
-Small models run wholly compiled. Large ones come back to Python between evaluations, so that Ctrl-C and the progress bar
-work; the path and the numbers are the same.
+Small models run wholly compiled. Large ones come back to Python between the stages of an evaluation, so that Ctrl-C works;
+the path is the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixeff_fast.fit.cones import column_norms, orthogonal
-from mixeff_fast.kernels import covariance, optimizer, profiled
-from mixeff_fast.kernels.structure import Path
+from mixeff_fast.kernels import covariance, optimizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-# flops of a factorization below which leaving compiled code between evaluations costs more than it gives
-SMALL_FLOPS = 2e7
 # shortest direction of a start, relative to the noise of a level's effects, and of a start from a point examined
 START_FLOOR = 0.1
 RESTART_FLOOR = 1e-3
@@ -46,10 +43,6 @@ class SearchRecord:
     stop: str
     evaluations: int
     iterations: int
-
-
-def is_small(engine: Engine) -> bool:
-    return engine.model.plan.flops < SMALL_FLOPS
 
 
 def start_lam(engine: Engine, control: Control) -> Float:
@@ -76,43 +69,36 @@ def raised(engine: Engine, lam: Float, floor: float) -> Float:
 
 def minimize(engine: Engine, lam: Float, reml: bool, control: Control, budget: int) -> SearchRecord:
     """Run one search from ``lam`` with at most ``budget`` evaluations. No direction of ``lam`` may be absent."""
-    theta_map = engine.theta_map
-    n = len(theta_map.position)
-    state = optimizer.Search(
-        gradient=np.zeros(n), hessian=np.zeros((n, n)), direction=np.zeros(n), reach=np.zeros(n),
-        secant_step=np.zeros(n), secant_change=np.zeros(n), factor=np.zeros((n, n)), vectors=np.zeros((n, n)),
-        scale=np.zeros(n), real=np.zeros(7), counts=np.zeros(6, np.int64),
-    )
-    state.real[optimizer.TOLERANCE] = control.tolerance
-    state.counts[optimizer.LIMIT] = budget
-    path = Path(lam.copy(), np.zeros_like(lam), lam.copy(), np.zeros_like(lam), np.zeros_like(lam), np.zeros_like(lam))
-    covariance.orthogonalize(theta_map, path.trial, path.follow, path.follow_grad)
-    arguments = (engine.assembled.arrays, engine.assembled.cross, engine.work, theta_map, engine.scoring(), state, path,
-                 reml, engine.dof(reml))
-    if is_small(engine) and not control.verbose:
-        action = profiled.advance(*arguments, budget)
-    else:
-        action = _stepped(arguments, state, engine.criterion_shift(reml), control.verbose)
+    search, path = engine.search, engine.path
+    search.counts[:] = 0
+    search.real[:] = 0.0
+    search.real[optimizer.TOLERANCE] = control.tolerance
+    search.counts[optimizer.LIMIT] = budget
+    for array in path:
+        array[:] = 0.0
+    path.lam[:] = lam
+    path.trial[:] = lam
+    covariance.orthogonalize(engine.theta_map, path.trial, path.follow, path.follow_grad)
+    action = _shown(engine, reml) if control.verbose else engine.run(reml, budget)
     return SearchRecord(
-        lam=path.lam,
-        objective=float(state.real[optimizer.F]),
-        decrement=float(state.real[optimizer.DECREMENT]),
-        stop=STOPS[int(action)],
-        evaluations=int(state.counts[optimizer.EVALUATIONS]),
-        iterations=int(state.counts[optimizer.ITERATIONS]),
+        lam=path.lam.copy(),
+        objective=float(search.real[optimizer.F]),
+        decrement=float(search.real[optimizer.DECREMENT]),
+        stop=STOPS[action],
+        evaluations=int(search.counts[optimizer.EVALUATIONS]),
+        iterations=int(search.counts[optimizer.ITERATIONS]),
     )
 
 
-def _stepped(arguments: tuple[Any, ...], state: optimizer.Search, shift: float, verbose: int) -> int:
+def _shown(engine: Engine, reml: bool) -> int:
     from tqdm import tqdm
 
     action = optimizer.EVALUATE
-    one = (*arguments, 1)
-    with tqdm(desc="fit", unit=" evaluations", disable=not verbose) as bar:
+    with tqdm(desc="fit", unit=" evaluations") as bar:
         while action == optimizer.EVALUATE:
-            action = profiled.advance(*one)
-            if verbose:
-                objective, norm = state.real[optimizer.F] + shift, np.abs(state.gradient).max()
-                bar.set_postfix_str(f"objective={objective:.6f} gradient={norm:.2e}")
-                bar.update()
-    return int(action)
+            action = engine.run(reml, 1)
+            objective = engine.search.real[optimizer.F] + engine.criterion_shift(reml)
+            norm = np.abs(engine.search.gradient).max()
+            bar.set_postfix_str(f"objective={objective:.6f} gradient={norm:.2e}")
+            bar.update()
+    return action

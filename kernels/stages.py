@@ -1,0 +1,165 @@
+"""The stages of ``profiled.run`` for models worth several threads, each cut into independent tasks.
+
+Task t is done by the call with ``first <= t``, ``t = first, first + step, ...``. Which thread does which changes no bit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mixeff_fast.kernels import dense, factor, gradient, information, optimizer, profiled
+from mixeff_fast.kernels._cache import kernel
+
+if TYPE_CHECKING:
+    from mixeff_fast.kernels.optimizer import Search
+    from mixeff_fast.kernels.structure import CrossProduct, DenseTrunk, Float, Path, Plan, Scoring, ThetaMap, Workspace
+
+_eliminate = factor.eliminate
+_finish_border = factor.finish_border
+_receive = dense.receive
+_load = dense.load
+_factor_diagonal = dense.factor_diagonal
+_factor_rows = dense.factor_rows
+_update_rows = dense.update_rows
+_spread_rows = dense.spread_rows
+_invert_rows = dense.invert_rows
+_invert_diagonal = dense.invert_diagonal
+_solve_border = gradient.solve_border
+_solve_blocks = gradient.solve_blocks
+_invert_border = gradient.invert_border
+_invert_blocks = gradient.invert_blocks
+_read_trunk = gradient.read_trunk
+_sum_gradient = gradient.sum_gradient
+_block_information = information.block_information
+_trunk_information = information.trunk_information
+_finish_information = information.finish_information
+_judge = optimizer.judge
+_criterion = profiled.criterion
+_accept = profiled.accept
+_step = profiled.step
+
+
+@kernel
+def eliminate(
+    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, first: int, step: int
+) -> None:
+    for c in range(first, work.chunk_logdet.shape[0], step):
+        _eliminate(plan, cross, lam, work, chain, c)
+
+
+@kernel
+def receive(plan: Plan, work: Workspace, trunk: DenseTrunk, first: int, step: int) -> None:
+    _receive(plan, work, trunk, first, step)
+
+
+@kernel
+def load(plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, trunk: DenseTrunk) -> None:
+    _load(plan, cross, lam, trunk, work.scratch_small[0])
+
+
+@kernel
+def factor_diagonal(work: Workspace, trunk: DenseTrunk, j: int) -> int:
+    code = _factor_diagonal(trunk, j)
+    if code != 0:
+        work.chunk_logdet[0] = math.nan
+    return code
+
+
+@kernel
+def factor_rows(trunk: DenseTrunk, j: int, first: int, step: int) -> None:
+    _factor_rows(trunk, j, first, step)
+
+
+@kernel
+def update_rows(trunk: DenseTrunk, j: int, first: int, step: int) -> None:
+    _update_rows(trunk, j, first, step)
+
+
+@kernel
+def finish(plan: Plan, cross: CrossProduct, work: Workspace, trunk: DenseTrunk | None, reml: bool, dof: float) -> float:
+    return _criterion(plan, work, _finish_border(plan, cross, work, trunk), reml, dof)
+
+
+@kernel
+def judge(search: Search, f: float, noise: float) -> int:
+    return _judge(search, f, noise)
+
+
+@kernel
+def solve_top(plan: Plan, work: Workspace, trunk: DenseTrunk | None) -> None:
+    _solve_border(plan, work, trunk)
+
+
+@kernel
+def solve(plan: Plan, work: Workspace, first: int, step: int) -> None:
+    n_chunks = work.chunk_logdet.shape[0]
+    for c in range(first, n_chunks, step):
+        _solve_blocks(plan, work, n_chunks - 1 - c)
+
+
+@kernel
+def score(
+    plan: Plan, work: Workspace, theta_map: ThetaMap, scoring: Scoring, chain: Float | None, first: int, step: int
+) -> None:
+    for c in range(first, scoring.slope.shape[0], step):
+        _block_information(plan, work, theta_map, scoring, chain, c)
+
+
+@kernel
+def finish_score(
+    plan: Plan, work: Workspace, trunk: DenseTrunk | None, theta_map: ThetaMap, scoring: Scoring, dof: float, hessian: Float
+) -> None:
+    if trunk is not None:
+        _trunk_information(plan, work, trunk, theta_map, scoring)
+    _finish_information(plan, work, scoring, dof, hessian)
+
+
+@kernel
+def invert_border(plan: Plan, work: Workspace, c: float, n_fixed: int) -> None:
+    _invert_border(plan, work, c, n_fixed)
+
+
+@kernel
+def spread_rows(trunk: DenseTrunk, j: int, first: int, step: int) -> None:
+    _spread_rows(trunk, j, first, step)
+
+
+@kernel
+def invert_rows(plan: Plan, work: Workspace, trunk: DenseTrunk, j: int, first: int, step: int) -> None:
+    _invert_rows(plan, work, trunk, j, first, step)
+
+
+@kernel
+def invert_diagonal(plan: Plan, trunk: DenseTrunk, j: int) -> None:
+    _invert_diagonal(plan, trunk, j)
+
+
+@kernel
+def invert(
+    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None,
+    want_gradient: bool, first: int, step: int
+) -> None:
+    n_chunks = work.chunk_logdet.shape[0]
+    for c in range(first, n_chunks, step):
+        _invert_blocks(plan, cross, lam, work, chain, trunk, n_chunks - 1 - c, want_gradient)
+
+
+@kernel
+def finish_gradient(
+    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, trunk: DenseTrunk | None, want_gradient: bool, grad: Float
+) -> None:
+    if trunk is not None:
+        _read_trunk(plan, cross, lam, work, trunk, want_gradient)
+    if want_gradient:
+        _sum_gradient(work, grad)
+
+
+@kernel
+def accept(theta_map: ThetaMap, search: Search, path: Path) -> int:
+    return _accept(theta_map, search, path)
+
+
+@kernel
+def step(theta_map: ThetaMap, search: Search, path: Path) -> None:
+    _step(theta_map, search, path)

@@ -1,0 +1,93 @@
+"""``profiled.run`` stage by stage: the same search on several threads, coming back to Python between stages, so that Ctrl-C
+and the progress bar work."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mixeff_fast.kernels import profiled, stages
+from mixeff_fast.kernels.dense import SLICES, TILE
+from mixeff_fast.kernels.optimizer import ACCEPTED, EVALUATE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mixeff_fast.fit.engine import Engine
+
+    Float = NDArray[np.float64]
+
+
+def run(engine: Engine, reml: bool, request: int) -> int:
+    """Serve a request as ``profiled.run`` does."""
+    path, search, work = engine.path, engine.search, engine.work
+    action = EVALUATE
+    while action == EVALUATE and request != 0:
+        if request > 0:
+            request -= 1
+        f = _evaluate(engine, path.trial, reml)
+        if request == profiled.CRITERION or (not math.isfinite(f) and request < 0):
+            return action
+        if request >= 0:
+            action = stages.judge(search, f, engine.rounding())
+        if action == ACCEPTED or request < 0:
+            r = float(work.result[profiled.PIVOT])
+            dof = engine.dof(reml)
+            stages.solve_top(engine.assembled.arrays, work, engine.trunk)
+            if request != profiled.GRADIENT:
+                engine.team.run(stages.solve, engine.n_chunks, engine.assembled.arrays, work)
+            if request == profiled.SOLUTION:
+                return action
+            if request >= 0:
+                _score(engine, dof)
+            if request == profiled.CONDITIONAL:
+                _invert(engine, path.trial, 0.0, 0, False, path.trial_grad)
+            else:
+                _invert(engine, path.trial, dof / (r * r), engine.rank if reml else 0, True, path.trial_grad)
+            if request < 0:
+                return action
+            action = stages.accept(engine.theta_map, search, path)
+        if action == EVALUATE:
+            stages.step(engine.theta_map, search, path)
+    return action
+
+
+def _tiles(rows: int) -> int:
+    return -(-rows // TILE)
+
+
+def _evaluate(engine: Engine, lam: Float, reml: bool) -> float:
+    plan, cross, work, trunk, team = engine.assembled.arrays, engine.assembled.cross, engine.work, engine.trunk, engine.team
+    team.run(stages.eliminate, engine.n_chunks, plan, cross, lam, work, engine.chain)
+    if trunk is not None:
+        rows, m = trunk.values.shape
+        team.run(stages.receive, SLICES, plan, work, trunk)
+        stages.load(plan, cross, lam, work, trunk)
+        for j in range(_tiles(m)):
+            if stages.factor_diagonal(work, trunk, j) != 0:
+                break
+            below = _tiles(rows - min((j + 1) * TILE, m))
+            team.run(stages.factor_rows, below, trunk, j)
+            team.run(stages.update_rows, below, trunk, j)
+    return float(stages.finish(plan, cross, work, trunk, reml, engine.dof(reml)))
+
+
+def _score(engine: Engine, dof: float) -> None:
+    plan, work, theta_map, scoring = engine.assembled.arrays, engine.work, engine.theta_map, engine.scoring
+    engine.team.run(stages.score, len(scoring.slope), plan, work, theta_map, scoring, engine.chain)
+    stages.finish_score(plan, work, engine.trunk, theta_map, scoring, dof, engine.search.hessian)
+
+
+def _invert(engine: Engine, lam: Float, c: float, n_fixed: int, want_gradient: bool, grad: Float) -> None:
+    plan, cross, work, trunk, team = engine.assembled.arrays, engine.assembled.cross, engine.work, engine.trunk, engine.team
+    stages.invert_border(plan, work, c, n_fixed)
+    if trunk is not None:
+        rows, m = trunk.values.shape
+        for j in range(_tiles(m) - 1, -1, -1):
+            j1 = min((j + 1) * TILE, m)
+            team.run(stages.spread_rows, _tiles(rows - j1), trunk, j)
+            team.run(stages.invert_rows, _tiles(m - j1) + 1, plan, work, trunk, j)
+            stages.invert_diagonal(plan, trunk, j)
+    team.run(stages.invert, engine.n_chunks, plan, cross, lam, work, engine.chain, trunk, want_gradient)
+    stages.finish_gradient(plan, cross, lam, work, trunk, want_gradient, grad)

@@ -1,0 +1,138 @@
+"""The arrays an engine works in, allocated once per fit, and what they come to before they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixeff_fast.kernels.dense import SLICES, TILE
+from mixeff_fast.kernels.gradient import RUN_ROWS
+from mixeff_fast.kernels.optimizer import Search
+from mixeff_fast.kernels.structure import DenseTrunk, Path, Scoring, Workspace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixeff_fast.compile import CompiledModel, EliminationPlan
+    from mixeff_fast.fit.assemble import Assembled
+
+    Float = NDArray[np.float64]
+
+# the leaf's blocks are cut into so many chunks when there are enough of them
+CHUNKS = 8
+CHUNK_BLOCKS = 500
+
+
+def n_chunks(plan: EliminationPlan) -> int:
+    """Chunks of sparse blocks. Blocks of a chain follow on each other: they are one chunk."""
+    if plan.n_chain > 1:
+        return 1
+    return min(CHUNKS, max(1, plan.n_sparse // CHUNK_BLOCKS))
+
+
+def _chunk_bounds(plan: EliminationPlan, count: int) -> NDArray[np.int64]:
+    """Where chunks begin: each has about the same share of the panels."""
+    if count == 1:
+        return np.array([0, plan.n_sparse], np.int64)
+    ends = np.cumsum((plan.panel_cols * plan.panel_cols)[: plan.n_sparse])
+    inside = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
+    return np.concatenate(([0], inside, [plan.n_sparse])).astype(np.int64)
+
+
+def _has_full_blocks(plan: EliminationPlan) -> bool:
+    """Whether some leaf block meets every column of the trunk, so that panels are multiplied several at a time."""
+    if plan.trunk_size == 0 or plan.n_chain > 1:
+        return False
+    return bool((plan.panel_cols[: plan.n_sparse] == plan.trunk_size + plan.border).any())
+
+
+def new_workspace(plan: EliminationPlan, assembled: Assembled, count: int) -> Workspace:
+    arrays = assembled.arrays
+    widest = max(int(plan.width.max()), 1)
+    columns = max(int(arrays.panel_cols.max()), widest)
+    rows = max(widest, RUN_ROWS) if _has_full_blocks(plan) else widest
+    lower = len(assembled.cross.panel)
+    if plan.n_sparse < len(arrays.panel_ptr):
+        lower = int(arrays.panel_ptr[plan.n_sparse])
+    border = arrays.border
+    return Workspace(
+        lower_diag=np.empty(plan.diag_size),
+        lower_panel=np.empty(lower),
+        inverse_diag=np.empty(plan.diag_size),
+        border=np.zeros((border, border)),
+        inverse_border=np.zeros((border, border)),
+        solution=np.zeros(plan.trunk_start + plan.trunk_size + border),
+        chunk=_chunk_bounds(plan, count),
+        chunk_border=np.zeros((count, border * border)),
+        chunk_grad=np.zeros((count, assembled.lam_size)),
+        chunk_logdet=np.zeros(count),
+        scratch_u=np.zeros((count, rows * columns)),
+        scratch_q=np.zeros((count, rows * columns)),
+        scratch_small=np.zeros((count, 4 * widest * widest)),
+        columns=np.zeros((max(count, SLICES) if plan.trunk_size else 1, columns), np.int64),
+        result=np.zeros(3),
+    )
+
+
+def new_trunk(plan: EliminationPlan, assembled: Assembled) -> tuple[Float | None, DenseTrunk | None]:
+    """The selected inverse's panels of the blocks of a chain that are filled, and the trunk; None for what there is not."""
+    arrays = assembled.arrays
+    chain = trunk = None
+    if plan.first_filled < plan.n_sparse:
+        last = plan.n_sparse - 1
+        end = int(arrays.panel_ptr[last] + plan.width[plan.block_factor[last]] * arrays.panel_cols[last])
+        chain = np.empty(end - int(arrays.panel_ptr[plan.first_filled]))
+    if plan.trunk_size > 0:
+        rows, tile = plan.trunk_size + arrays.border, min(TILE, plan.trunk_size)
+        trunk = DenseTrunk(np.empty((rows, plan.trunk_size)), np.empty((rows, TILE)), np.empty((tile, tile)))
+    return chain, trunk
+
+
+def _chain_start(plan: EliminationPlan) -> int:
+    """Where the columns of the chain's blocks begin that receive updates."""
+    return int(plan.block_col[plan.first_filled]) if plan.first_filled < plan.n_sparse else plan.trunk_start
+
+
+def new_scoring(model: CompiledModel, assembled: Assembled, work: Workspace) -> Scoring:
+    """Scratch for the average information."""
+    plan, n = model.plan, model.n_theta
+    chunk = work.chunk if plan.trunk_size == 0 else np.array([0, plan.n_sparse], np.int64)
+    count = len(chunk) - 1
+    return Scoring(
+        chunk=chunk,
+        chain_start=_chain_start(plan),
+        chain=np.zeros((plan.trunk_start - _chain_start(plan), n)),
+        trunk=np.zeros((plan.trunk_size, n)),
+        fixed=np.zeros((count, assembled.arrays.border - 1, n)),
+        beta=np.zeros((count, int(plan.width.max()), n)),
+        slope=np.zeros((count, n)),
+        hessian=np.zeros((count, n, n)),
+        every=np.arange(n),
+        zero=0,
+    )
+
+
+def new_search(n: int) -> Search:
+    return Search(
+        gradient=np.zeros(n), hessian=np.zeros((n, n)), direction=np.zeros(n), reach=np.zeros(n),
+        secant_step=np.zeros(n), secant_change=np.zeros(n), factor=np.zeros((n, n)), vectors=np.zeros((n, n)),
+        scale=np.zeros(n), real=np.zeros(7), counts=np.zeros(6, np.int64),
+    )
+
+
+def new_path(size: int) -> Path:
+    return Path(*np.zeros((6, size)))
+
+
+def needed_bytes(model: CompiledModel) -> int:
+    """Memory of cross-product and workspace, but for what does not grow with the data."""
+    plan = model.plan
+    sparse = int(plan.panel_ptr[plan.n_sparse]) if plan.n_sparse < len(plan.panel_ptr) else plan.panel_size
+    filled = sparse - int(plan.panel_ptr[plan.first_filled]) if plan.first_filled < plan.n_sparse else 0
+    rows = plan.trunk_size + plan.border
+    trunk = rows * (plan.trunk_size + TILE) if plan.trunk_size else 0
+    scored = plan.trunk_start + rows - _chain_start(plan)
+    numbers = plan.panel_size + sparse + filled + 3 * plan.diag_size + trunk + plan.trunk_start + rows
+    index = plan.neighbour.nbytes + plan.neighbour_off.nbytes + 44 * len(plan.block_factor)
+    return 8 * (numbers + model.n_theta * scored) + index
