@@ -30,7 +30,7 @@ EXHAUSTED = 3  # evaluation budget spent
 # places in ``real``
 F, SLOPE, STEP, DECREMENT, TOLERANCE, NOISE, TRUST = 0, 1, 2, 3, 4, 5, 6
 # places in ``count``
-EVALUATIONS, ITERATIONS, LIMIT, BACKTRACKS, IDLE, SLOW = 0, 1, 2, 3, 4, 5
+EVALUATIONS, ITERATIONS, LIMIT, BACKTRACKS, IDLE, SLOW, CHANGED = 0, 1, 2, 3, 4, 5, 6
 
 # eigenvalues of the scaled Hessian are raised to this
 FLOOR = 1e-6
@@ -97,7 +97,7 @@ def eigenvalues(a: Float, vectors: Float) -> None:
 
 @inner_kernel
 def make_positive(search: Search) -> None:
-    """Raise or reflect the eigenvalues of the scaled Hessian that are below ``FLOOR``."""
+    """Raise or reflect the eigenvalues of the scaled Hessian that are below ``FLOOR``; ``CHANGED`` tells whether."""
     n = search.gradient.shape[0]
     h = search.hessian
     a = search.factor
@@ -110,6 +110,7 @@ def make_positive(search: Search) -> None:
     fine = cholesky_lower(a, n) == 0
     for i in range(n):
         fine = fine and a[i, i] * a[i, i] > FLOOR
+    search.counts[CHANGED] = 0 if fine else 1
     if fine:
         return
     for i in range(n):
@@ -234,6 +235,7 @@ def propose(search: Search) -> int:
             count[SLOW] = 0
         if count[SLOW] >= HABIT or count[BACKTRACKS] > 0:
             add_secant(search)
+            count[CHANGED] = 1
             decrement = newton_direction(search)
     real[DECREMENT] = decrement
     if not math.isfinite(decrement):

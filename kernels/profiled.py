@@ -12,7 +12,14 @@ from mixeff_fast.kernels._cache import inline_kernel, kernel
 from mixeff_fast.kernels.covariance import displace, orthogonalize, pull_back, secant_pair
 from mixeff_fast.kernels.dense import factor_trunk, invert_trunk, load, receive
 from mixeff_fast.kernels.factor import eliminate, finish_border
-from mixeff_fast.kernels.gradient import invert_blocks, invert_border, read_trunk, solve_blocks, solve_border, sum_gradient
+from mixeff_fast.kernels.gradient import (
+    invert_blocks,
+    invert_border,
+    read_trunk,
+    solve_blocks,
+    solve_border,
+    sum_gradient,
+)
 from mixeff_fast.kernels.information import block_information, finish_information, trunk_information
 from mixeff_fast.kernels.optimizer import ACCEPTED, EVALUATE, STEP, judge, propose
 
@@ -30,8 +37,8 @@ if TYPE_CHECKING:
     )
 
 # what ``run`` is asked for, instead of a number of evaluations: the criterion at ``path.trial``; that and its gradient; the
-# selected inverse of the random-effects rows; the solution column
-CRITERION, GRADIENT, CONDITIONAL, SOLUTION = -1, -2, -3, -4
+# selected inverse of the random-effects rows; the solution column; gradient and model of the Hessian for the search
+CRITERION, GRADIENT, CONDITIONAL, SOLUTION, SCORED = -1, -2, -3, -4, -5
 # places in ``Workspace.result``
 OBJECTIVE, PIVOT, LOGDET = 0, 1, 2
 
@@ -148,7 +155,7 @@ def run(
         if request > 0:
             request -= 1
         f = evaluate(plan, cross, path.trial, work, chain, trunk, reml, dof)
-        if request == CRITERION or not math.isfinite(f) and request < 0:
+        if request == CRITERION or (not math.isfinite(f) and request < 0):
             return action
         r = work.result[PIVOT]
         if request >= 0:
@@ -156,15 +163,17 @@ def run(
         if action == ACCEPTED or request < 0:
             solve_border(plan, work, trunk)
             if request != GRADIENT:
-                for c in range(work.chunk_logdet.shape[0] - 1, -1, -1):
-                    solve_blocks(plan, work, c)
+                for chunk in range(work.chunk_logdet.shape[0] - 1, -1, -1):
+                    solve_blocks(plan, work, chunk)
             if request == SOLUTION:
                 return action
-            if request >= 0:
+            if request >= 0 or request == SCORED:
                 score(plan, work, chain, trunk, theta_map, scoring, dof, search.hessian)
             whole = request != CONDITIONAL
             c = dof / (r * r) if whole else 0.0
             invert(plan, cross, path.trial, work, chain, trunk, c, n_fixed if whole else 0, whole, path.trial_grad)
+            if request == SCORED:
+                pull_back(theta_map, path.trial, path.trial_grad, search.gradient, search.hessian, search.reach)
             if request < 0:
                 return action
             action = accept(theta_map, search, path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mixeff_fast.kernels import dense, factor, gradient, information, optimizer, profiled
+from mixeff_fast.kernels import covariance, dense, factor, gradient, information, optimizer, profiled
 from mixeff_fast.kernels._cache import kernel
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _block_information = information.block_information
 _trunk_information = information.trunk_information
 _finish_information = information.finish_information
 _judge = optimizer.judge
+_pull_back = covariance.pull_back
 _criterion = profiled.criterion
 _accept = profiled.accept
 _step = profiled.step
@@ -153,6 +154,11 @@ def finish_gradient(
         _read_trunk(plan, cross, lam, work, trunk, want_gradient)
     if want_gradient:
         _sum_gradient(work, grad)
+
+
+@kernel
+def pull_back(theta_map: ThetaMap, search: Search, path: Path) -> None:
+    _pull_back(theta_map, path.trial, path.trial_grad, search.gradient, search.hessian, search.reach)
 
 
 @kernel

@@ -18,4 +18,5 @@ FitStatus = Literal[
     "not_assessed",
 ]
 CertificationQuality = Literal["certified", "approximate", "unavailable", "not_assessed", "failed"]
+HessianRoute = Literal["gradient_differences", "average_information"]
 ResidualType = Literal["response", "pearson", "deviance", "working"]

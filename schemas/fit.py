@@ -38,6 +38,7 @@ class OptimizerCertificate(Record):
     restarts: int
     gradient_norm: float
     newton_decrement: float
+    hessian_route: Literal["gradient_differences", "average_information"]
     hessian_minimum_eigenvalue: float
     hessian_condition_number: float
     hessian_rank: int
@@ -73,7 +74,7 @@ class VarCorrRow(Record):
 
 class FitArtifact(Artifact):
     NAME: ClassVar[str] = "mixeff_fast.fit_artifact"
-    VERSION: ClassVar[str] = "0.1.0"
+    VERSION: ClassVar[str] = "0.2.0"
 
     compiled_sha256: str
     formula: str

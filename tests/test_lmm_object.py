@@ -173,7 +173,7 @@ def test_control_is_used():
             mf.lmm(SLEEP, sleepstudy(), control=bad)
 
 
-@effect("control", "verbose", "max_evaluations", "tolerance", "start", "memory_limit")
+@effect("control", "verbose", "max_evaluations", "tolerance", "start", "memory_limit", "threads")
 def test_every_setting_of_control(capsys):
     spec = sleep().spec
     base = spec.fit().optimizer_certificate()
@@ -191,7 +191,8 @@ def test_every_setting_of_control(capsys):
     with pytest.raises(FitError) as caught:
         spec.fit(control=mf.control(memory_limit=100))
     assert caught.value.reason_code == "memory_limit"
-    for bad in ({"verbose": 2}, {"max_evaluations": 0}, {"tolerance": 0.0}, {"start": [np.nan]}, {"memory_limit": 0}):
+    for bad in ({"verbose": 2}, {"max_evaluations": 0}, {"tolerance": 0.0}, {"start": [np.nan]}, {"memory_limit": 0},
+                {"threads": 0}):
         with pytest.raises(ArgumentError):
             mf.control(**bad)
     with pytest.raises(ArgumentError, match="start"):

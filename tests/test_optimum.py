@@ -206,7 +206,7 @@ def test_eigenvalues_and_directions_of_descent() -> None:
         search = optimizer.Search(
             gradient=rng.normal(size=n), hessian=a.copy(), direction=np.zeros(n), reach=np.full(n, np.inf),
             secant_step=np.zeros(n), secant_change=np.zeros(n), factor=np.zeros((n, n)), vectors=np.zeros((n, n)),
-            scale=np.zeros(n), real=np.zeros(7), counts=np.zeros(6, np.int64),
+            scale=np.zeros(n), real=np.zeros(7), counts=np.zeros(7, np.int64),
         )
         search.real[optimizer.TRUST] = 1.0
         search.counts[optimizer.LIMIT] = 10

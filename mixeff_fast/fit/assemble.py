@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mixeff_fast.compile import CompiledModel
     from mixeff_fast.fit.standardize import Standardization
+    from mixeff_fast.fit.threads import Team
     from mixeff_fast.kernels.structure import CrossProduct, Plan
 
     Float = NDArray[np.float64]
@@ -84,7 +85,7 @@ def _effect_bases(model: CompiledModel, cross: CrossProduct) -> tuple[Float | No
     return tuple(out)
 
 
-def assemble(model: CompiledModel, standard: Standardization) -> Assembled:
+def assemble(model: CompiledModel, standard: Standardization, team: Team) -> Assembled:
     """Assemble, leaving aliased fixed-effect columns out.
 
     Raises
@@ -95,7 +96,7 @@ def assemble(model: CompiledModel, standard: Standardization) -> Assembled:
     n, p = model.frame.n, len(model.fixed.names)
     kept = np.arange(p, dtype=np.int64)
     arrays, lam_size = kernel_plan(model.plan, p)
-    cross = accumulate(model, standard, kept, arrays)
+    cross = accumulate(model, standard, kept, arrays, team)
     gram = cross.border[:p, :p]
     aliased = aliased_columns(model, standard, gram)
     if aliased:
@@ -114,5 +115,5 @@ def assemble(model: CompiledModel, standard: Standardization) -> Assembled:
         standard = replace(standard, x_basis=x_basis, z_basis=z_basis)
     elif not aliased:
         return Assembled(arrays, cross, standard, kept, (), lam_size)
-    cross = accumulate(model, standard, kept, arrays)
+    cross = accumulate(model, standard, kept, arrays, team)
     return Assembled(arrays, cross, standard, kept, tuple(aliased), lam_size)

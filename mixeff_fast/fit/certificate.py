@@ -23,7 +23,7 @@ from mixeff_fast.fit.cones import (
     resolution,
     slack,
 )
-from mixeff_fast.fit.face import CENTRAL_STEP, Face, beyond_saddle, central, descend, examine, polish, resolve
+from mixeff_fast.fit.face import CENTRAL_STEP, Face, beyond_saddle, central, descend, examine, modelled, polish, resolve
 from mixeff_fast.fit.search import EXHAUSTED, RESTART_FLOOR, minimize, raised, start_lam
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from mixeff_fast.fit.control import Control
     from mixeff_fast.fit.engine import Engine
-    from mixeff_fast.vocabulary import CertificationQuality, FitStatus
+    from mixeff_fast.vocabulary import CertificationQuality, FitStatus, HessianRoute
 
     Float = NDArray[np.float64]
 
@@ -64,6 +64,9 @@ class Certificate:
         Largest derivative over the free covariance parameters (standardized), each scaled by its curvature.
     newton_decrement
         ``g'H^{-1}g``: twice the gain a Newton step predicts.
+    hessian_route
+        ``gradient_differences``: differences of the exact gradient; ``average_information``: that matrix, where
+        differences would take long, checked by a difference along its weakest direction.
     hessian_minimum, hessian_condition, hessian_rank
         Of the Hessian scaled to a unit diagonal.
     n_free, n_boundary
@@ -84,6 +87,7 @@ class Certificate:
     certificate_evaluations: int
     gradient_norm: float
     newton_decrement: float
+    hessian_route: HessianRoute
     hessian_minimum: float
     hessian_condition: float
     hessian_rank: int
@@ -144,6 +148,9 @@ def _look(engine: Engine, point: Point, reml: bool, exhausted: bool) -> _Evidenc
     """Evidence at a point, which is brought to the boundary and polished first, unless the caller's budget is spent."""
     if not exhausted:
         drop_small(engine, point, reml)
+        found = modelled(engine, point, reml) if engine.spares_evaluations else None
+        if found is not None:
+            return _Evidence(*found)
     face = None
     for _ in range(MAX_HESSIANS):
         face = examine(engine, point, reml)
@@ -178,7 +185,7 @@ def optimum(engine: Engine, reml: bool, control: Control) -> tuple[Float, Certif
     """Search, polish and certify. Returns ``lam`` (every term's lower triangular) and the evidence."""
     record = minimize(engine, start_lam(engine, control), reml, control, control.max_evaluations)
     evaluations, iterations, escapes = record.evaluations, record.iterations, 0
-    point = Point(record.lam, record.objective, 0)
+    point = Point(record.lam, record.objective, 0, record.scored)
     nowhere_lower = False
     lowest = np.inf
     while True:
@@ -198,7 +205,7 @@ def optimum(engine: Engine, reml: bool, control: Control) -> tuple[Float, Certif
         escapes += 1
         evaluations += record.evaluations
         iterations += record.iterations
-        point = Point(record.lam, record.objective, point.evaluations)
+        point = Point(record.lam, record.objective, point.evaluations, record.scored)
     cones = cone_evidence(engine, evidence.normals, nowhere_lower)
     status, quality, reason = _verdict(engine, record.stop, evidence.face, cones, _collapsed(engine))
     face = evidence.face
@@ -215,6 +222,7 @@ def optimum(engine: Engine, reml: bool, control: Control) -> tuple[Float, Certif
         certificate_evaluations=point.evaluations,
         gradient_norm=float(np.abs(face.gradient * face.scale).max()) if face is not None and n_free else 0.0,
         newton_decrement=0.0 if face is None else face.decrement,
+        hessian_route="average_information" if face is not None and face.by_model else "gradient_differences",
         hessian_minimum=float(values[0]) if n_free else 0.0,
         hessian_condition=float(values[-1] / values[0]) if n_free and values[0] > 0.0 else 0.0,
         hessian_rank=0 if face is None else int(np.sum(~face.flat)),

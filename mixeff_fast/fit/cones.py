@@ -35,14 +35,21 @@ PROBE = 1e-3
 # lengths of new directions to try, in the same units
 GROWTH = (3.0, 1.0, 0.3, 0.1, 0.03)
 
+# a term, the columns of its Lambda that are zero, the directions they stand for (as columns), and the length tried
+Absent = tuple[int, "NDArray[np.int64]", "Float", float]
+
 
 @dataclass(slots=True)
 class Point:
-    """A Lambda under examination, the objective (standardized units) and the evaluations spent on it so far."""
+    """A Lambda under examination, the objective (standardized units) and the evaluations spent on it so far.
+
+    ``scored`` are gradient and model of the Hessian, as ``Engine.score`` gives them, when they are known there.
+    """
 
     lam: Float
     objective: float
     evaluations: int
+    scored: tuple[Float, Float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +99,28 @@ def lower(engine: Engine, lam: Float) -> Float:
     return out
 
 
+def _unit_columns(root: Float) -> Float | None:
+    """The columns scaled to unit length, if they are orthogonal, none is absent, and the longest come first."""
+    norms = np.sqrt((root * root).sum(axis=0))
+    if not norms[-1] > ABSENT * norms[0] or np.any(norms[1:] > norms[:-1]):
+        return None
+    unit = root / norms
+    gram = unit.T @ unit
+    gram.flat[:: len(gram) + 1] = 0.0
+    return np.asarray(unit) if np.abs(gram).max() < 1e-13 else None
+
+
 def orthogonal(engine: Engine, lam: Float) -> tuple[Float, tuple[Float, ...]]:
     """``lam`` with orthogonal columns, longest first, and every term's left singular vectors."""
     out = np.zeros_like(lam)
     left = []
     for block in engine.model.blocks:
         root = engine.block_lambda(lam, block)
+        basis = None if separate(block) else _unit_columns(root)
         if separate(block):
             basis, factor = np.eye(block.width), np.diag(np.abs(np.diag(root)))
+        elif basis is not None:
+            factor = root
         else:
             basis, values, _ = np.linalg.svd(root)
             factor = basis * np.where(values > ABSENT * values[0], values, 0.0)
@@ -140,7 +161,7 @@ def drop_small(engine: Engine, point: Point, reml: bool) -> None:
             objective, _ = engine.evaluate(lam, reml, want_gradient=False)
             point.evaluations += 1
             if objective <= point.objective + slack(engine):
-                point.lam, point.objective = lam, objective
+                point.lam, point.objective, point.scored = lam, objective, None
                 if len(places) == len(small):
                     return
 
@@ -148,9 +169,20 @@ def drop_small(engine: Engine, point: Point, reml: bool) -> None:
 def normals(engine: Engine, point: Point, reml: bool) -> list[Normal]:
     """Gamma = d(criterion)/d(Sigma) on the null space of every singular term, read off next to it. The columns of the
     point's Lambda become orthogonal."""
+    probe, absent = beside(engine, point)
+    if not absent:
+        return []
+    _, gradient = engine.evaluate(probe, reml)
+    point.evaluations += 1
+    return read_normals(engine, absent, gradient)
+
+
+def beside(engine: Engine, point: Point) -> tuple[Float, list[Absent]]:
+    """A Lambda next to the point with every absent direction at a small length, and these directions. The columns of the
+    point's Lambda become orthogonal where some are absent."""
     blocks = engine.model.blocks
     if all(column_norms(engine, point.lam, block).all() for block in blocks):
-        return []
+        return point.lam, []
     point.lam, left = orthogonal(engine, point.lam)
     probe = point.lam.copy()
     absent = []
@@ -161,11 +193,14 @@ def normals(engine: Engine, point: Point, reml: bool) -> list[Normal]:
             null = left[k][:, gone]
             engine.block_lambda(probe, block)[:, gone] = size * null
             absent.append((k, gone, null, size))
-    _, gradient = engine.evaluate(probe, reml)
-    point.evaluations += 1
+    return probe, absent
+
+
+def read_normals(engine: Engine, absent: list[Absent], gradient: Float) -> list[Normal]:
+    """Gamma on the directions absent, from the gradient beside the point."""
     out = []
     for k, gone, null, size in absent:
-        block = blocks[k]
+        block = engine.model.blocks[k]
         inner = null.T @ engine.block_lambda(gradient, block)[:, gone] / (2.0 * size)
         if separate(block):
             order = np.argsort(np.diag(inner), kind="stable")

@@ -7,6 +7,7 @@ of ``root_weight``).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixeff_fast.compile import CompiledModel, EliminationPlan
+    from mixeff_fast.fit.threads import Team
 
     Float = NDArray[np.float64]
 
-CHUNK_ROWS = 65_536
+# rows handled at a time: their standardized columns stay in the cache
+CHUNK_ROWS = 16_384
+# rows are cut into so many stripes, each summed by one thread, when there are enough of them
+STRIPES = 8
+STRIPE_ROWS = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +42,33 @@ class Chunk:
     codes: tuple[NDArray[np.int32], ...]
 
 
-def chunks(model: CompiledModel, standard: Standardization, kept: NDArray[np.int64]) -> Iterator[Chunk]:
-    """Yield the rows in chunks, with the fixed-effect columns ``kept``, in that order."""
+def _standardize(columns: Float, shift: Float, scale: Float) -> None:
+    """Shift and scale in place, column by column: NumPy is slow along an axis of a few."""
+    for j, (by, unit) in enumerate(zip(shift.tolist(), scale.tolist(), strict=True)):
+        if by != 0.0:
+            columns[:, j] -= by
+        if unit != 1.0:
+            columns[:, j] /= unit
+
+
+def chunks(
+    model: CompiledModel, standard: Standardization, kept: NDArray[np.int64], span: tuple[int, int] | None = None
+) -> Iterator[Chunk]:
+    """Yield the rows (those from the first to before the second of ``span``) in chunks, with the fixed-effect columns
+    ``kept``, in that order."""
     frame = model.frame
     p = len(model.fixed.names)
     whole = np.array_equal(kept, np.arange(p))
-    for start in range(0, frame.n, CHUNK_ROWS):
-        rows = slice(start, min(start + CHUNK_ROWS, frame.n))
+    begin, end = (0, frame.n) if span is None else span
+    for start in range(begin, end, CHUNK_ROWS):
+        rows = slice(start, min(start + CHUNK_ROWS, end))
         n = rows.stop - rows.start
         xy = np.empty((n, p + 1))
         model.fixed.fill(frame.variables, rows, xy[:, :p])
-        xy[:, :p] -= standard.x_shift
-        xy[:, :p] /= standard.x_scale
+        _standardize(xy, standard.x_shift, standard.x_scale)
         y = frame.response[rows] if frame.offset is None else frame.response[rows] - frame.offset[rows]
-        xy[:, p] = (y - standard.y_shift) / standard.y_scale
+        np.subtract(y, standard.y_shift, out=xy[:, p])
+        xy[:, p] /= standard.y_scale
         if not whole:
             xy = np.ascontiguousarray(xy[:, np.append(kept, p)])
         if standard.x_basis is not None:
@@ -68,8 +87,7 @@ def chunks(model: CompiledModel, standard: Standardization, kept: NDArray[np.int
                     part = np.empty((n, block.width))
                     block.design.fill(frame.variables, rows, part)
                     z[:, block.first : block.first + block.width] = part
-            z -= standard.z_shift[k]
-            z /= standard.z_scale[k]
+            _standardize(z, standard.z_shift[k], standard.z_scale[k])
             basis = standard.z_basis[k]
             if basis is not None:
                 z = z @ basis
@@ -95,16 +113,19 @@ def kernel_plan(plan: EliminationPlan, n_fixed: int) -> tuple[Plan, int]:
     return arrays, int(lam_ptr[-1])
 
 
-def accumulate(
-    model: CompiledModel, standard: Standardization, kept: NDArray[np.int64], arrays: Plan
-) -> CrossProduct:
-    """Sum the cross-product over all rows."""
+def _stripes(n: int, size: int, columns: int) -> list[tuple[int, int]]:
+    """Ranges of rows that are summed apart: as many as keep the sums, of ``size`` numbers each, no larger than the rows."""
+    count = min(STRIPES, n // STRIPE_ROWS, max(1, n * columns // size))
+    ends = [n * i // max(count, 1) for i in range(max(count, 1) + 1)]
+    return list(pairwise(ends))
+
+
+def _sum_rows(
+    model: CompiledModel, standard: Standardization, kept: NDArray[np.int64], arrays: Plan, cross: CrossProduct,
+    rows: tuple[int, int]
+) -> None:
     plan = model.plan
-    border = arrays.border
-    last = len(arrays.panel_ptr) - 1
-    panel_size = int(arrays.panel_ptr[last] + plan.width[plan.block_factor[last]] * arrays.panel_cols[last])
-    cross = CrossProduct(np.zeros(plan.diag_size), np.zeros(panel_size), np.zeros((border, border)))
-    for chunk in chunks(model, standard, kept):
+    for chunk in chunks(model, standard, kept, rows):
         cross.border[...] += chunk.xy.T @ chunk.xy
         for place, a in enumerate(plan.order):
             assembly.accumulate_factor(chunk.codes[a], chunk.z[a], chunk.xy, plan.first_block[a], arrays.diag_ptr,
@@ -114,4 +135,27 @@ def accumulate(
                     chunk.codes[a], chunk.z[a], plan.first_block[a], chunk.codes[b], chunk.z[b], plan.first_block[b],
                     arrays.neighbour_ptr, arrays.neighbour, arrays.neighbour_off, arrays.panel_ptr, arrays.panel_cols,
                     cross.panel)
-    return cross
+
+
+def accumulate(
+    model: CompiledModel, standard: Standardization, kept: NDArray[np.int64], arrays: Plan, team: Team
+) -> CrossProduct:
+    """Sum the cross-product over all rows."""
+    plan = model.plan
+    border = arrays.border
+    last = len(arrays.panel_ptr) - 1
+    panel_size = int(arrays.panel_ptr[last] + plan.width[plan.block_factor[last]] * arrays.panel_cols[last])
+    columns = border + int(plan.width.sum())
+    stripes = _stripes(model.frame.n, panel_size + plan.diag_size, columns)
+    parts = [CrossProduct(np.zeros(plan.diag_size), np.zeros(panel_size), np.zeros((border, border))) for _ in stripes]
+
+    def sum_stripes(first: int, step: int) -> None:
+        for i in range(first, len(stripes), step):
+            _sum_rows(model, standard, kept, arrays, parts[i], stripes[i])
+
+    team.run(sum_stripes, len(stripes))
+    total = parts[0]
+    for part in parts[1:]:
+        for all_rows, some in zip(total, part, strict=True):
+            all_rows += some
+    return total

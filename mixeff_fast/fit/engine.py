@@ -19,12 +19,12 @@ from mixeff_fast.fit.standardize import standardize, term_intercept
 from mixeff_fast.fit.threads import Team
 from mixeff_fast.fit.workspace import (
     n_chunks,
+    needed_bytes,
     new_path,
     new_scoring,
     new_search,
     new_trunk,
     new_workspace,
-    needed_bytes,
 )
 from mixeff_fast.kernels import profiled
 from mixeff_fast.kernels.structure import ThetaMap
@@ -42,6 +42,10 @@ listen()
 # a factorization of fewer flops and blocks runs wholly compiled, on one thread: handing out tasks would cost more
 SMALL_FLOPS = 2e7
 SMALL_BLOCKS = 1000
+# a Hessian by differences of the gradient that takes more than this is replaced by the average information where that is
+# enough; a block counts as so many flops at least
+SPARING_FLOPS = 2e6
+BLOCK_FLOPS = 200.0
 # relative size below which a row of Lambda is a combination of the rows above it
 DEPENDENT = 1e-11
 
@@ -93,13 +97,14 @@ class Engine:
     def __init__(self, model: CompiledModel, control: Control, assembled: Assembled | None = None) -> None:
         _check_memory(model, control)
         self.model = model
-        self.assembled: Assembled = assemble(model, standardize(model)) if assembled is None else assembled
+        self.team = Team(control.threads)
+        self.assembled: Assembled = assemble(model, standardize(model), self.team) if assembled is None else assembled
         frame = model.frame
         self.n = frame.n
         self.rank = len(self.assembled.kept)
         self.log_weights = 0.0 if frame.weights is None else float(np.log(frame.weights).sum())
-        self.team = Team(control.threads)
         self.is_small = model.plan.flops < SMALL_FLOPS and model.plan.n_sparse < SMALL_BLOCKS
+        self.spares_evaluations = model.n_theta * max(model.plan.flops, BLOCK_FLOPS * model.plan.n_sparse) > SPARING_FLOPS
         self.n_chunks = n_chunks(model.plan)
         self.work = new_workspace(model.plan, self.assembled, self.n_chunks)
         self.chain, self.trunk = new_trunk(model.plan, self.assembled)
@@ -166,6 +171,14 @@ class Engine:
         self.run(reml, profiled.GRADIENT if want_gradient else profiled.CRITERION)
         value = float(self.work.result[profiled.OBJECTIVE])
         return value, self.path.trial_grad.copy() if want_gradient else np.zeros(0)
+
+    def score(self, lam: Float, reml: bool) -> tuple[float, Float, Float]:
+        """``evaluate``, and the search's model of the Hessian, shape (n_theta, n_theta), in displacements ``Lambda (I + E)``:
+        average information, and the curvature of ``Lambda Lambda'``."""
+        self.path.trial[:] = lam
+        self.run(reml, profiled.SCORED)
+        value = float(self.work.result[profiled.OBJECTIVE])
+        return value, self.path.trial_grad.copy(), self.search.hessian.copy()
 
     @property
     def pivot(self) -> float:

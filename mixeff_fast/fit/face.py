@@ -9,12 +9,21 @@ information, so that a criterion that is constant does not look curved.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.fit.cones import Point, column_norms, orthogonal, resolution, slack
+from mixeff_fast.fit.cones import (
+    Normal,
+    Point,
+    beside,
+    column_norms,
+    orthogonal,
+    read_normals,
+    resolution,
+    slack,
+)
 from mixeff_fast.fit.engine import separate
 
 if TYPE_CHECKING:
@@ -40,6 +49,13 @@ FLAT = 1e-6
 # a Newton decrement below this is rounding
 POLISHED_DECREMENT = 1e-14
 MAX_POLISH = 4
+# scaled eigenvalues of the average information below this are measured by differences instead
+WEAK_MODEL = 0.02
+# and by how much the true curvature along its weakest direction may differ from what it says
+MODEL_RATIO = 4.0
+MODEL_STEP = 0.02
+# a point that average information cannot polish to this decrement takes differences
+POLISH_GOAL = 1e-9
 # lengths, in scaled units, of steps along a direction of negative curvature
 SADDLE_STEPS = (2.0, -2.0, 0.5, -0.5, 0.1, -0.1)
 
@@ -50,7 +66,7 @@ class Face:
 
     ``values`` and ``vectors`` are the spectrum of the Hessian scaled by ``scale``; ``flat`` marks its flat directions.
     ``step`` is Newton's, in ``lam``, over the directions that curve upward; ``decrement``, ``g'H^{-1}g``, is twice the gain
-    it predicts.
+    it predicts. ``by_model``: the Hessian is the average information, checked along its weakest direction.
     """
 
     directions: Float
@@ -62,6 +78,7 @@ class Face:
     flat: NDArray[np.bool_]
     step: Float
     decrement: float
+    by_model: bool = False
 
     @property
     def saddle(self) -> bool:
@@ -155,6 +172,54 @@ def examine(engine: Engine, point: Point, reml: bool) -> Face | None:
         scale, values, vectors = _spectrum(hessian)
     small = values < max(UNRESOLVED, noise**0.5)
     return _face(directions, directions @ gradient, hessian, scale, values, vectors, small)
+
+
+def modelled(engine: Engine, point: Point, reml: bool) -> tuple[Face, list[Normal]] | None:
+    """Evidence from the average information, at a point polished with it; None where that does not settle the matter."""
+    lam, scored = point.lam, point.scored
+    directions, _ = free_directions(engine, point)
+    probe, absent = beside(engine, point)
+    point.scored = None
+    if scored is None or absent or not np.array_equal(lam, point.lam):
+        point.objective, gradient = engine.evaluate(point.lam, reml)
+        _, beside_gradient, model = engine.score(probe, reml)
+        point.evaluations += 2
+    else:
+        gradient, model = scored
+        beside_gradient = gradient
+    if not np.isfinite(point.objective) or not np.all(np.isfinite(model)):
+        return None
+    chosen, sizes = _free_parameters(engine, point, probe)
+    hessian = model[np.ix_(chosen, chosen)] * sizes * sizes[:, None]
+    scale, values, vectors = _spectrum(hessian)
+    if len(values) and values[0] < WEAK_MODEL:
+        return None
+    face = _face(directions, directions @ gradient, hessian, scale, values, vectors, np.zeros(len(values), bool))
+    face = polish(engine, point, face, reml)
+    if face.decrement > POLISH_GOAL:
+        return None
+    if len(values):
+        axis = face.axis(0)
+        _, moved = engine.evaluate(point.lam + MODEL_STEP * axis, reml)
+        point.evaluations += 1
+        curvature = float(moved @ axis - face.vectors[:, 0] @ (face.gradient * face.scale)) / MODEL_STEP
+        if not values[0] / MODEL_RATIO < curvature < values[0] * MODEL_RATIO:
+            return None
+    return replace(face, by_model=True), read_normals(engine, absent, beside_gradient)
+
+
+def _free_parameters(engine: Engine, point: Point, probe: Float) -> tuple[NDArray[np.int64], Float]:
+    """Which of the search's coordinates at ``probe`` the free directions are, and their lengths in them."""
+    chosen, sizes = [], []
+    for block, noise in zip(engine.model.blocks, engine.theta_map.noise.tolist(), strict=True):
+        norms, lengths = column_norms(engine, point.lam, block), column_norms(engine, probe, block)
+        information = 2.0 * math.sqrt(engine.model.factors[block.factor].n_levels)
+        place = {(a, b): block.theta.start + i for i, (a, b) in enumerate(zip(block.rows, block.columns, strict=True))}
+        for b in np.flatnonzero(norms).tolist():
+            for a in (b,) if separate(block) else range(b, block.width):
+                chosen.append(place[a, b])
+                sizes.append(math.sqrt(norms[a] ** 2 + noise * noise) / (information * lengths[a]))
+    return np.array(chosen, np.int64), np.array(sizes)
 
 
 def resolve(engine: Engine, point: Point, face: Face, reml: bool) -> Face:

@@ -35,10 +35,14 @@ STOPS = {
 
 @dataclass(frozen=True, slots=True)
 class SearchRecord:
-    """How a search ended. ``lam`` is where; ``objective`` in standardized units; ``decrement`` by the Hessian's model."""
+    """How a search ended. ``lam`` is where; ``objective`` in standardized units; ``decrement`` by the Hessian's model.
+
+    ``scored`` are gradient and Hessian's model there, as ``Engine.score`` gives them; None when the search changed the model.
+    """
 
     lam: Float
     objective: float
+    scored: tuple[Float, Float] | None
     decrement: float
     stop: str
     evaluations: int
@@ -83,6 +87,7 @@ def minimize(engine: Engine, lam: Float, reml: bool, control: Control, budget: i
     return SearchRecord(
         lam=path.lam.copy(),
         objective=float(search.real[optimizer.F]),
+        scored=None if search.counts[optimizer.CHANGED] else (path.grad.copy(), search.hessian.copy()),
         decrement=float(search.real[optimizer.DECREMENT]),
         stop=STOPS[action],
         evaluations=int(search.counts[optimizer.EVALUATIONS]),

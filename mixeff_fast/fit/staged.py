@@ -39,12 +39,14 @@ def run(engine: Engine, reml: bool, request: int) -> int:
                 engine.team.run(stages.solve, engine.n_chunks, engine.assembled.arrays, work)
             if request == profiled.SOLUTION:
                 return action
-            if request >= 0:
+            if request >= 0 or request == profiled.SCORED:
                 _score(engine, dof)
             if request == profiled.CONDITIONAL:
                 _invert(engine, path.trial, 0.0, 0, False, path.trial_grad)
             else:
                 _invert(engine, path.trial, dof / (r * r), engine.rank if reml else 0, True, path.trial_grad)
+            if request == profiled.SCORED:
+                stages.pull_back(engine.theta_map, search, path)
             if request < 0:
                 return action
             action = stages.accept(engine.theta_map, search, path)

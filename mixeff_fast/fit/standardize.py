@@ -9,6 +9,7 @@ squares, and would lose twice the digits that the columns have in common.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,15 +81,22 @@ class Standardization:
 
 def power_of_two(x: float) -> float:
     """The power of two nearest below ``x``; 1 for zero and for what is not finite."""
-    if not np.isfinite(x) or x <= 0.0:
+    if not math.isfinite(x) or x <= 0.0:
         return 1.0
-    return float(2.0 ** np.floor(np.log2(x)))
+    return math.ldexp(1.0, math.frexp(x)[1] - 1)
 
 
 def _shift_scale(columns: Float, centred: NDArray[np.bool_]) -> tuple[Float, Float]:
-    shift = np.where(centred, columns.mean(axis=0), 0.0)
-    rms = np.sqrt(np.mean((columns - shift) ** 2, axis=0))
-    return shift, np.array([power_of_two(v) for v in rms.tolist()])
+    n, p = columns.shape
+    shift, scale = np.zeros(p), np.ones(p)
+    # column by column: NumPy is slow along an axis of a few
+    for j in range(p):
+        column = np.ascontiguousarray(columns[:, j])
+        if centred[j]:
+            shift[j] = column.sum() / n
+            column = column - shift[j]
+        scale[j] = power_of_two(math.sqrt(float(column @ column) / n))
+    return shift, scale
 
 
 def term_intercept(design_intercept: bool) -> int:

@@ -117,7 +117,7 @@ def new_search(n: int) -> Search:
     return Search(
         gradient=np.zeros(n), hessian=np.zeros((n, n)), direction=np.zeros(n), reach=np.zeros(n),
         secant_step=np.zeros(n), secant_change=np.zeros(n), factor=np.zeros((n, n)), vectors=np.zeros((n, n)),
-        scale=np.zeros(n), real=np.zeros(7), counts=np.zeros(6, np.int64),
+        scale=np.zeros(n), real=np.zeros(7), counts=np.zeros(7, np.int64),
     )
 
 

@@ -124,7 +124,7 @@ def certificate_record(result: LmmResult) -> f.OptimizerCertificate:
         status=e.status, quality=e.quality, reason=e.reason, optimizer="newton_average_information", stop=e.stop,
         objective=e.objective, evaluations=e.evaluations, iterations=e.iterations,
         certificate_evaluations=e.certificate_evaluations, restarts=e.escapes, gradient_norm=e.gradient_norm,
-        newton_decrement=e.newton_decrement, hessian_minimum_eigenvalue=e.hessian_minimum,
+        newton_decrement=e.newton_decrement, hessian_route=e.hessian_route, hessian_minimum_eigenvalue=e.hessian_minimum,
         hessian_condition_number=e.hessian_condition, hessian_rank=e.hessian_rank, n_free=e.n_free,
         n_boundary=e.n_boundary, cones=cones,
     )
