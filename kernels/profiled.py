@@ -36,9 +36,9 @@ if TYPE_CHECKING:
         Workspace,
     )
 
-# what ``run`` is asked for, instead of a number of evaluations: the criterion at ``path.trial``; that and its gradient; the
-# selected inverse of the random-effects rows; the solution column; gradient and model of the Hessian for the search
-CRITERION, GRADIENT, CONDITIONAL, SOLUTION, SCORED = -1, -2, -3, -4, -5
+# what ``run`` is asked for, instead of a number of evaluations: the criterion at ``path.trial``; the selected inverse of the
+# random-effects rows; the solution column; gradient and model of the Hessian for the search
+CRITERION, CONDITIONAL, SOLUTION, SCORED = -1, -2, -3, -4
 # places in ``Workspace.result``
 OBJECTIVE, PIVOT, LOGDET = 0, 1, 2
 
@@ -140,6 +140,26 @@ def step(theta_map: ThetaMap, search: Search, path: Path) -> None:
 
 
 @kernel
+def gradients(
+    plan: Plan, cross: CrossProduct, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, reml: bool, dof: float,
+    lams: Float, values: Float, grads: Float
+) -> None:
+    """Criterion and gradient at every row of ``lams``; a gradient is NaN where the criterion is infinite."""
+    n_fixed = plan.border - 1 if reml else 0
+    whole = True
+    for k in range(lams.shape[0]):
+        lam = lams[k]
+        values[k] = evaluate(plan, cross, lam, work, chain, trunk, reml, dof)
+        if math.isfinite(values[k]):
+            r = work.result[PIVOT]
+            solve_border(plan, work, trunk)
+            invert(plan, cross, lam, work, chain, trunk, dof / (r * r), n_fixed, whole, grads[k])
+        else:
+            for i in range(lam.shape[0]):
+                grads[k, i] = math.nan
+
+
+@kernel
 def run(
     plan: Plan, cross: CrossProduct, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, theta_map: ThetaMap,
     scoring: Scoring, search: Search, path: Path, reml: bool, dof: float, request: int
@@ -162,9 +182,8 @@ def run(
             action = judge(search, f, rounding(cross.border[plan.border - 1, plan.border - 1], r * r, dof))
         if action == ACCEPTED or request < 0:
             solve_border(plan, work, trunk)
-            if request != GRADIENT:
-                for chunk in range(work.chunk_logdet.shape[0] - 1, -1, -1):
-                    solve_blocks(plan, work, chunk)
+            for chunk in range(work.chunk_logdet.shape[0] - 1, -1, -1):
+                solve_blocks(plan, work, chunk)
             if request == SOLUTION:
                 return action
             if request >= 0 or request == SCORED:

@@ -174,7 +174,7 @@ def _lower_point(engine: Engine, point: Point, evidence: _Evidence, reml: bool) 
         trials += beyond_saddle(point, evidence.face)
     best, lowest = None, point.objective - slack(engine)
     for trial in trials:
-        objective, _ = engine.evaluate(trial, reml, want_gradient=False)
+        objective = engine.criterion(trial, reml)
         point.evaluations += 1
         if objective < lowest:
             best, lowest = trial, objective

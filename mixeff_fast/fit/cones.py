@@ -158,7 +158,7 @@ def drop_small(engine: Engine, point: Point, reml: bool) -> None:
             lam = point.lam.copy()
             for _, k, j in places:
                 engine.block_lambda(lam, engine.model.blocks[k])[:, j] = 0.0
-            objective, _ = engine.evaluate(lam, reml, want_gradient=False)
+            objective = engine.criterion(lam, reml)
             point.evaluations += 1
             if objective <= point.objective + slack(engine):
                 point.lam, point.objective, point.scored = lam, objective, None

@@ -165,12 +165,26 @@ class Engine:
         return int(profiled.run(self.assembled.arrays, self.assembled.cross, self.work, self.chain, self.trunk,
                                 self.theta_map, self.scoring, self.search, self.path, reml, self.dof(reml), request))
 
-    def evaluate(self, lam: Float, reml: bool, want_gradient: bool = True) -> tuple[float, Float]:
-        """Criterion (standardized units), and its derivative with respect to every entry of ``lam`` if wanted (else empty)."""
+    def criterion(self, lam: Float, reml: bool) -> float:
+        """The criterion at ``lam`` (standardized units)."""
         self.path.trial[:] = lam
-        self.run(reml, profiled.GRADIENT if want_gradient else profiled.CRITERION)
-        value = float(self.work.result[profiled.OBJECTIVE])
-        return value, self.path.trial_grad.copy() if want_gradient else np.zeros(0)
+        self.run(reml, profiled.CRITERION)
+        return float(self.work.result[profiled.OBJECTIVE])
+
+    def gradients(self, lams: Float, reml: bool) -> tuple[Float, Float]:
+        """Criterion at every row of ``lams`` (standardized units), and its derivatives with respect to every entry."""
+        values, grads = np.empty(len(lams)), np.empty_like(lams)
+        if self.is_small:
+            profiled.gradients(self.assembled.arrays, self.assembled.cross, self.work, self.chain, self.trunk, reml,
+                               self.dof(reml), lams, values, grads)
+        else:
+            staged.gradients(self, reml, lams, values, grads)
+        return values, grads
+
+    def evaluate(self, lam: Float, reml: bool) -> tuple[float, Float]:
+        """``gradients`` at one point."""
+        values, grads = self.gradients(lam[None], reml)
+        return float(values[0]), grads[0]
 
     def score(self, lam: Float, reml: bool) -> tuple[float, Float, Float]:
         """``evaluate``, and the search's model of the Hessian, shape (n_theta, n_theta), in displacements ``Lambda (I + E)``:

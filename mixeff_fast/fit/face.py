@@ -123,24 +123,21 @@ def free_directions(engine: Engine, point: Point) -> tuple[Float, Float]:
 
 def one_sided(engine: Engine, lam: Float, reml: bool, directions: Float, steps: Float, base: Float) -> Float | None:
     """Hessian along ``directions`` from differences with the gradient ``base`` at ``lam``; None when an evaluation fails."""
-    hessian = np.empty((len(directions), len(directions)))
-    for i, (direction, step) in enumerate(zip(directions, steps.tolist(), strict=True)):
-        objective, gradient = engine.evaluate(lam + step * direction, reml)
-        if not np.isfinite(objective):
-            return None
-        hessian[i] = directions @ (gradient - base) / step
+    values, gradients = engine.gradients(lam + steps[:, None] * directions, reml)
+    if not np.all(np.isfinite(values)):
+        return None
+    hessian = (gradients - base) @ directions.T / steps[:, None]
     return np.asarray(0.5 * (hessian + hessian.T))
 
 
 def central(engine: Engine, lam: Float, reml: bool, directions: Float, steps: Float) -> Float | None:
     """The same from central differences: twice the evaluations, and accurate to the square of the steps."""
-    hessian = np.empty((len(directions), len(directions)))
-    for i, (direction, step) in enumerate(zip(directions, steps.tolist(), strict=True)):
-        up, above = engine.evaluate(lam + step * direction, reml)
-        down, below = engine.evaluate(lam - step * direction, reml)
-        if not (np.isfinite(up) and np.isfinite(down)):
-            return None
-        hessian[i] = directions @ (above - below) / (2.0 * step)
+    moves = steps[:, None] * directions
+    values, gradients = engine.gradients(np.concatenate([lam + moves, lam - moves]), reml)
+    if not np.all(np.isfinite(values)):
+        return None
+    n = len(directions)
+    hessian = (gradients[:n] - gradients[n:]) @ directions.T / (2.0 * steps[:, None])
     return np.asarray(0.5 * (hessian + hessian.T))
 
 
@@ -249,8 +246,8 @@ def _curvature(engine: Engine, point: Point, face: Face, i: int, longest: float,
 
 
 def _slope_change(engine: Engine, lam: Float, axis: Float, size: float, reml: bool) -> float:
-    up, down = (float(engine.evaluate(lam + h * axis, reml)[1] @ axis) for h in (size, -size))
-    return (up - down) / (2.0 * size)
+    _, (up, down) = engine.gradients(np.stack([lam + size * axis, lam - size * axis]), reml)
+    return float((up - down) @ axis) / (2.0 * size)
 
 
 def polish(engine: Engine, point: Point, face: Face, reml: bool) -> Face:
@@ -273,7 +270,7 @@ def descend(engine: Engine, point: Point, face: Face, reml: bool) -> bool:
     """A Newton step, shortened until it lowers the objective. False when none does by more than rounding."""
     step = face.step
     for _ in range(8):
-        objective, _ = engine.evaluate(point.lam + step, reml, want_gradient=False)
+        objective = engine.criterion(point.lam + step, reml)
         point.evaluations += 1
         if objective < point.objective - slack(engine):
             point.lam, point.objective = point.lam + step, objective

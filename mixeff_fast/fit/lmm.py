@@ -223,5 +223,5 @@ def fitted_values(model: CompiledModel, result: LmmResult) -> Float:
 def criterion_at(engine: Engine, lam: Float, reml: bool) -> float:
     """The ML or REML criterion at ``lam``, in the user's units."""
     with single_threaded_blas():
-        value, _ = engine.evaluate(lam, reml, want_gradient=False)
+        value = engine.criterion(lam, reml)
     return value + engine.criterion_shift(reml)

@@ -35,8 +35,7 @@ def run(engine: Engine, reml: bool, request: int) -> int:
             r = float(work.result[profiled.PIVOT])
             dof = engine.dof(reml)
             stages.solve_top(engine.assembled.arrays, work, engine.trunk)
-            if request != profiled.GRADIENT:
-                engine.team.run(stages.solve, engine.n_chunks, engine.assembled.arrays, work)
+            engine.team.run(stages.solve, engine.n_chunks, engine.assembled.arrays, work)
             if request == profiled.SOLUTION:
                 return action
             if request >= 0 or request == profiled.SCORED:
@@ -53,6 +52,19 @@ def run(engine: Engine, reml: bool, request: int) -> int:
         if action == EVALUATE:
             stages.step(engine.theta_map, search, path)
     return action
+
+
+def gradients(engine: Engine, reml: bool, lams: Float, values: Float, grads: Float) -> None:
+    """Fill criterion and gradient at every row of ``lams`` as ``profiled.gradients`` does."""
+    dof, n_fixed = engine.dof(reml), engine.rank if reml else 0
+    for k, lam in enumerate(lams):
+        values[k] = _evaluate(engine, lam, reml)
+        if math.isfinite(values[k]):
+            r = float(engine.work.result[profiled.PIVOT])
+            stages.solve_top(engine.assembled.arrays, engine.work, engine.trunk)
+            _invert(engine, lam, dof / (r * r), n_fixed, True, grads[k])
+        else:
+            grads[k] = math.nan
 
 
 def _tiles(rows: int) -> int:
