@@ -473,3 +473,21 @@ def test_an_editable_install_after_an_uninstall_sees_its_own_sources(sandbox: Sa
     editable = sandbox.run(python=python, PYTHONDONTWRITEBYTECODE=None)
     assert editable.values[:2] == [30.0, 3.0]
     assert editable.directory != installed.directory
+
+
+def test_code_that_refers_to_code_that_is_gone_is_compiled_again(warm: Sandbox) -> None:
+    """A caller's code does not contain that of the kernels it calls: it finds it by name."""
+    (helper,) = (path for path in warm.cached() if path.name.startswith("helper."))
+    helper.unlink()
+    again = warm.run()
+    assert again.values == RIGHT
+    assert 1 <= again.compiled <= 2
+    after = warm.run()
+    assert after.values == RIGHT
+    assert after.compiled == 0
+
+
+def test_called_kernels_are_loaded_with_their_callers(warm: Sandbox) -> None:
+    alone = warm.run(after="sample.caller(2.0)")
+    assert alone.values == RIGHT
+    assert alone.compiled == 0

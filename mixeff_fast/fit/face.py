@@ -221,6 +221,8 @@ def _free_parameters(engine: Engine, point: Point, probe: Float) -> tuple[NDArra
 
 def resolve(engine: Engine, point: Point, face: Face, reml: bool) -> Face:
     """Measure small eigenvalues again. It takes a polished point: a gradient left over bends a flat ridge."""
+    if not face.flat.any():
+        return face
     values = face.values.copy()
     noise = resolution(engine)
     for i in np.flatnonzero(face.flat).tolist():
