@@ -1,10 +1,14 @@
-"""What the suites share: the fixture that times one shape. Run ``pytest benchmarks --benchmark-only``."""
+"""What the suites share: the data at the scale that is asked for, and the fixture that times fits of one shape.
+
+Run ``pytest benchmarks --benchmark-only``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 
 import mixeff_fast as mf
@@ -13,6 +17,7 @@ from benchmarks.shapes import Shape
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
+Scaled = Callable[[Shape], pl.DataFrame]
 Timer = Callable[[Shape], None]
 
 
@@ -22,15 +27,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def time_fit(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Timer:
-    """Times warm fits of a shape and records what they found."""
+def scaled(request: pytest.FixtureRequest) -> Scaled:
+    """The data of a shape at ``--scale``; skips those with more rows than ``--max-rows``."""
 
-    def run(shape: Shape) -> None:
+    def make(shape: Shape) -> pl.DataFrame:
         scale: float = request.config.getoption("--scale")
         limit: int = request.config.getoption("--max-rows")
         if shape.rows * scale > limit:
             pytest.skip(f"{shape.rows:,} rows; --max-rows is {limit:,}")
-        data = shape.data(scale)
+        return shape.data(scale)
+
+    return make
+
+
+@pytest.fixture
+def time_fit(benchmark: BenchmarkFixture, scaled: Scaled) -> Timer:
+    """Times warm fits of a shape and records what they found."""
+
+    def run(shape: Shape) -> None:
+        data = scaled(shape)
         mf.lmm(shape.formula, data)
         benchmark.group = shape.suite
         fit = benchmark(mf.lmm, shape.formula, data)

@@ -11,8 +11,10 @@ from benchmarks.shapes import Shape
 
 WORKERS = Path(__file__).parent / "workers"
 OURS = "mixeff_fast"
+FLOOR = "floor"
 
 Criterion = Literal["REML", "ML"]
+BOTH: tuple[Criterion, ...] = ("REML", "ML")
 
 
 def _anything(shape: Shape) -> str | None:
@@ -38,39 +40,62 @@ def _independent(shape: Shape) -> str | None:
     return None
 
 
+def _only_streams(shape: Shape) -> str | None:
+    return None if shape.task == "stream" else "is a pass over a file"
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """One package. `kind` says where its worker runs: in this Python, in an environment of its own, or in R.
 
-    `criteria` are those it can fit by, and `refuses` gives the reason for which it cannot fit a shape.
+    `criteria` are those it can fit by, and `refits` those by which it can fit a model again to new responses. `refuses` gives
+    the reason for which it cannot fit a shape. With more than `most_rows` it is left out.
     """
 
     name: str
     kind: Literal["here", "environment", "R"]
     worker: Path
     requires: tuple[str, ...] = ()
-    criteria: tuple[Criterion, ...] = ("REML", "ML")
+    criteria: tuple[Criterion, ...] = BOTH
     refuses: Callable[[Shape], str | None] = _anything
+    refits: tuple[Criterion, ...] = ()
+    most_rows: int | None = None
+    arguments: tuple[str, ...] = ()
+
+    def criteria_for(self, shape: Shape) -> tuple[Criterion, ...]:
+        """The criteria by which it can do what the shape asks."""
+        return self.refits if shape.task == "refit" else self.criteria
+
+    def obstacle(self, shape: Shape, rows: float) -> str | None:
+        """The reason why it is not measured on a shape with so many rows; None if it is."""
+        if shape.task == "refit" and not self.refits:
+            return "has no refit"
+        if self.most_rows is not None and rows > self.most_rows:
+            return f"left out above {self.most_rows:,} rows, where it takes minutes and tens of GiB"
+        return self.refuses(shape)
 
 
-def _python(name: str, *requires: str, criteria: tuple[Criterion, ...] = ("REML", "ML"),
-            refuses: Callable[[Shape], str | None] = _anything) -> Engine:
+def _python(name: str, *requires: str, criteria: tuple[Criterion, ...] = BOTH,
+            refuses: Callable[[Shape], str | None] = _anything, refits: tuple[Criterion, ...] = (),
+            most_rows: int | None = None) -> Engine:
     script = f"fit_{name.replace('-', '_')}.py"
-    return Engine(name, "environment", WORKERS / script, (name, *requires), criteria, refuses)
+    return Engine(name, "environment", WORKERS / script, (name, *requires), criteria, refuses, refits, most_rows)
 
 
 ENGINES: dict[str, Engine] = {
     engine.name: engine
     for engine in (
-        Engine(OURS, "here", WORKERS / "fit_mixeff_fast.py"),
-        Engine("lme4", "R", WORKERS / "fit.R", ("lme4", "jsonlite")),
-        Engine("glmmTMB", "R", WORKERS / "fit.R", ("glmmTMB", "jsonlite")),
-        _python("glmm"),
-        _python("lme-python"),
-        _python("mixedlm", "pyarrow"),
+        Engine(OURS, "here", WORKERS / "fit_mixeff_fast.py", refits=BOTH),
+        Engine(FLOOR, "here", WORKERS / "fit_floor.py", refuses=_only_streams),
+        # the REML criterion of its refit (1.1-31) is that of one fixed effect, however many there are
+        Engine("lme4", "R", WORKERS / "fit.R", ("lme4", "jsonlite"), refits=("ML",), most_rows=5_000_000),
+        Engine("glmmTMB", "R", WORKERS / "fit.R", ("glmmTMB", "jsonlite"), most_rows=1_000_000),
+        _python("glmm", refits=BOTH),
+        _python("lme-python", refits=BOTH),
+        _python("mixedlm", "pyarrow", refits=BOTH),
         _python("mixedlm-rs", "pyarrow", refuses=_one_factor),
         _python("gpboost", "pyarrow", criteria=("ML",), refuses=_independent),
-        _python("statsmodels", "pyarrow", refuses=_variance_components),
+        _python("statsmodels", "pyarrow", refuses=_variance_components, most_rows=1_000_000),
     )
 }
-PEERS = tuple(name for name in ENGINES if name != OURS)
+PEERS = tuple(name for name in ENGINES if name not in (OURS, FLOOR))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks.generators import new_responses
 from benchmarks.shapes import Shape
 
 
@@ -15,14 +16,16 @@ def write(shape: Shape, data: pl.DataFrame, folder: Path) -> dict[str, Any]:
     """Write the data; returns the message that tells a worker where they are and which model to fit.
 
     Numbers are float64 in both forms. A column of labels is in Parquet as it is (a String, or an Enum with its levels);
-    in the raw form it is int32 codes from 0, with the levels in a text file, one a line.
+    in the raw form it is int32 codes from 0, with the levels in a text file, one a line. New responses stand one after the
+    other in a file of float64.
     """
     numbers = [name for name in data.columns if data.schema[name].is_numeric()]
     data = data.with_columns(pl.col(numbers).cast(pl.Float64))
     parquet = folder / "data.parquet"
     data.write_parquet(parquet)
-    return {
+    message: dict[str, Any] = {
         "do": "load",
+        "task": shape.task,
         "parquet": str(parquet),
         "folder": str(folder),
         "rows": data.height,
@@ -33,6 +36,11 @@ def write(shape: Shape, data: pl.DataFrame, folder: Path) -> dict[str, Any]:
         "terms": [{"group": term.group, "slopes": list(term.slopes)} for term in shape.terms],
         "nested": shape.nested,
     }
+    if shape.responses:
+        path = folder / "responses.float64"
+        new_responses(data[shape.response].to_numpy(), shape.responses).tofile(path)
+        message["responses"] = {"path": str(path), "times": shape.responses}
+    return message
 
 
 def _column(values: pl.Series, folder: Path) -> dict[str, Any]:

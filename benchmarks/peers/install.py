@@ -50,7 +50,8 @@ def place(engine: Engine, *, install: bool = True) -> Place:
         With the reason.
     """
     if engine.kind == "here":
-        return Place((sys.executable, str(engine.worker)), {"PYTHONPATH": str(Path(mixeff_fast.__file__).parents[1])})
+        command = (sys.executable, str(engine.worker), *engine.arguments)
+        return Place(command, {"PYTHONPATH": str(Path(mixeff_fast.__file__).parents[1])})
     if engine.kind == "R":
         _require_r(engine)
         return Place(("Rscript", "--vanilla", str(engine.worker), engine.name), {})

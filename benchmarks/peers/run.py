@@ -15,7 +15,7 @@ from benchmarks.peers import handoff
 from benchmarks.peers.engines import OURS, Criterion, Engine
 from benchmarks.peers.install import CannotInstall, Place, place
 from benchmarks.peers.session import Session, WorkerFailed
-from benchmarks.shapes import Shape
+from benchmarks.shapes import Goal, Shape
 
 TURN_SECONDS = 0.05
 MOST_FITS_IN_A_TURN = 50
@@ -33,7 +33,8 @@ class Settings:
 
     `timeout` bounds loading and each fit; an engine whose timed fits of a row have taken `budget` seconds is measured
     no further, and a warm-up that took longer than that is its one measurement. `threads` sets the usual environment
-    variables of every worker.
+    variables of every worker. `probe` measures memory in a process that does nothing else, after the turns; without it
+    memory is that of the first warm-up, in which an engine may also compile what it finds compiled later.
     """
 
     repeats: int = 5
@@ -43,6 +44,7 @@ class Settings:
     install: bool = True
     threads: int | None = None
     memory_limit: int | None = None
+    probe: bool = True
 
     @property
     def environment(self) -> dict[str, str]:
@@ -54,7 +56,8 @@ class Attempt:
     """What became of one engine on one row by one criterion.
 
     `status` is ``measured``, or why there is no measurement: ``cannot fit``, ``not installed``, ``not measured``, ``error``,
-    ``crash``, ``timeout``, ``memory``. `rounds` holds the seconds of each fit, a list for each turn.
+    ``crash``, ``timeout``, ``memory``. `rounds` holds the seconds of each measurement, a list for each turn. `loaded_bytes` is
+    the worker's memory when the data were loaded, `peak_bytes` its most during the first fit of the process.
     """
 
     engine: str
@@ -64,6 +67,7 @@ class Attempt:
     rounds: list[list[float]] = field(default_factory=list)
     loglik: float | None = None
     evaluations: int | None = None
+    certificate_evaluations: int | None = None
     converged: bool | None = None
     versions: dict[str, str] = field(default_factory=dict)
     loaded_bytes: int | None = None
@@ -81,6 +85,13 @@ class Attempt:
         return "no fit" if shown is None else f"{shown * 1e3:.4g} ms"
 
     @property
+    def over_data(self) -> int | None:
+        """Bytes of memory that the fit took beside the data."""
+        if self.peak_bytes is None or self.loaded_bytes is None:
+            return None
+        return self.peak_bytes - self.loaded_bytes
+
+    @property
     def spent(self) -> float:
         return sum(map(sum, self.rounds))
 
@@ -92,6 +103,7 @@ class Attempt:
         loglik = reply.get("loglik")
         self.loglik = loglik if isinstance(loglik, (int, float)) and math.isfinite(loglik) else None
         self.evaluations = reply.get("evaluations")
+        self.certificate_evaluations = reply.get("certificate_evaluations")
         self.converged = reply.get("converged")
 
 
@@ -105,6 +117,7 @@ class Row:
     rows: int
     start: str
     attempts: tuple[Attempt, ...]
+    goal: Goal | None = None
 
 
 def run_row(shape: Shape, engines: Sequence[Engine], settings: Settings, say: Say,
@@ -137,7 +150,7 @@ def run_row(shape: Shape, engines: Sequence[Engine], settings: Settings, say: Sa
         rows = data.height
         del data
         (_turns if shape.start == "warm" else _starts)(shape, attempts, places, load, settings, say)
-    return Row(shape.key, shape.title, shape.formula, rows, shape.start, tuple(attempts))
+    return Row(shape.key, shape.title, shape.formula, rows, shape.start, tuple(attempts), shape.goal)
 
 
 def _candidates(shape: Shape, engines: Sequence[Engine], settings: Settings,
@@ -146,9 +159,9 @@ def _candidates(shape: Shape, engines: Sequence[Engine], settings: Settings,
     attempts: list[Attempt] = []
     places: dict[str, Place] = {}
     for engine in engines:
-        attempt = Attempt(engine.name, engine.criteria[0])
+        attempt = Attempt(engine.name, (engine.criteria_for(shape) or engine.criteria)[0])
         attempts.append(attempt)
-        reason = engine.refuses(shape)
+        reason = engine.obstacle(shape, shape.rows * settings.scale)
         if reason is not None:
             attempt.fail("cannot fit", reason)
         elif shape.start == "first" and engine.name != OURS:
@@ -179,8 +192,19 @@ def _turns(shape: Shape, attempts: list[Attempt], places: dict[str, Place], load
             for attempt in _live(attempts):
                 if attempt.fits_in_turn and attempt.spent < settings.budget:
                     _take_turn(sessions[attempt.engine], attempt, settings)
+    if settings.probe:
         for attempt in _live(attempts):
-            attempt.peak_bytes = sessions[attempt.engine].peak()
+            if attempt.fits_in_turn:
+                _probe(places[attempt.engine], attempt, load, settings)
+
+
+def _probe(where: Place, attempt: Attempt, load: dict[str, Any], settings: Settings) -> None:
+    """The memory of one fit, the first of a process that is alone on the machine."""
+    alone = Attempt(attempt.engine, attempt.criterion)
+    with _session(where, settings, {}) as session:
+        _load(session, [alone], load, settings)
+        if alone.status == "measured" and _fits(session, alone, 1, settings):
+            attempt.loaded_bytes, attempt.peak_bytes = alone.loaded_bytes, session.peak()
 
 
 def _starts(shape: Shape, attempts: list[Attempt], places: dict[str, Place], load: dict[str, Any], settings: Settings,
@@ -224,10 +248,13 @@ def _load(session: Session, attempts: Sequence[Attempt], load: dict[str, Any], s
 
 def _warm_up(session: Session, attempt: Attempt, settings: Settings) -> None:
     """A first fit for what is loaded or compiled on the way, a second for how many make up a turn."""
-    for _ in range(2):
+    session.forget_peak()
+    for repeat in range(2):
         seconds = _fits(session, attempt, 1, settings)
         if not seconds:
             return
+        if not repeat:
+            attempt.peak_bytes = session.peak()
         if seconds[0] > settings.budget:
             attempt.rounds.append(seconds)
             return

@@ -15,9 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.peers.install import Place
+from benchmarks.peers.machine import available_bytes
 
 POLL_SECONDS = 0.25
 QUIT_SECONDS = 5.0
+RESERVE = 2**30
 
 
 class WorkerFailed(Exception):
@@ -39,7 +41,8 @@ class Session:
     environment
         Further environment variables.
     memory_limit
-        Bytes of resident memory at which it is stopped; None never stops it.
+        Bytes of resident memory at which it is stopped, and it is also stopped when the machine has less than `RESERVE`
+        left; None never stops it.
     """
 
     def __init__(self, place: Place, environment: dict[str, str], memory_limit: int | None = None) -> None:
@@ -141,10 +144,15 @@ class Session:
                 return reply
 
     def _check_memory(self) -> None:
-        taken = self.memory()
-        if self._memory_limit is not None and taken is not None and taken > self._memory_limit:
+        if self._memory_limit is None:
+            return
+        taken, left = self.memory(), available_bytes()
+        if taken is not None and taken > self._memory_limit:
             self._kill()
             raise WorkerFailed("memory", f"took more than {self._memory_limit / 2**30:.1f} GiB of memory")
+        if taken is not None and left is not None and left < RESERVE:
+            self._kill()
+            raise WorkerFailed("memory", f"took {taken / 2**30:.1f} GiB when the machine had no more to give")
 
     def _crash(self) -> WorkerFailed:
         code = self._process.wait()

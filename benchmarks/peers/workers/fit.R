@@ -16,16 +16,32 @@ read_column <- function(column, folder, rows) {
   if (column$kind == "factor") structure(codes, levels = levels, class = "factor") else levels[codes]
 }
 
-load_data <- function(message) {
+read_data <- function(message) {
   columns <- lapply(message$columns, read_column, message$folder, message$rows)
   names(columns) <- vapply(message$columns, function(column) column$name, "")
-  data <<- as.data.frame(columns, stringsAsFactors = FALSE)
+  as.data.frame(columns, stringsAsFactors = FALSE)
+}
+
+load_data <- function(message) {
+  request <<- message
   formula <<- as.formula(message$formula)
+  data <<- if (message$task == "stream") NULL else read_data(message)
+  if (message$task == "refit") {
+    if (package != "lme4") stop("is measured without refits")
+    numbers <- readBin(message$responses$path, "double", message$rows * message$responses$times)
+    responses <<- split(numbers, rep(seq_len(message$responses$times), each = message$rows))
+    base <<- NULL
+  }
+  gc()
   versions <- list(as.character(packageVersion(package)), as.character(getRversion()))
   list(versions = setNames(versions, c(package, "R")))
 }
 
 fit_once <- function(reml) {
+  if (request$task == "stream") {
+    data <<- NULL
+    data <<- read_data(request)
+  }
   if (package == "lme4") lmer(formula, data, REML = reml) else glmmTMB(formula, data, REML = reml)
 }
 
@@ -38,16 +54,40 @@ facts <- function(fitted) {
   list(loglik = -fit$objective, evaluations = fit$evaluations[["function"]], converged = fit$convergence == 0)
 }
 
+since <- function(start) as.numeric(difftime(Sys.time(), start, units = "secs"))
+
+measure_fit <- function(reml) {
+  start <- Sys.time()
+  fitted <- fit_once(reml)
+  c(list(seconds = since(start)), facts(fitted))
+}
+
+measure_refits <- function(reml) {
+  if (is.null(base)) base <<- fit_once(reml)
+  total <- list(seconds = 0, loglik = 0, evaluations = 0, converged = TRUE)
+  for (y in responses) {
+    start <- Sys.time()
+    fitted <- refit(base, y)
+    total$seconds <- total$seconds + since(start)
+    found <- facts(fitted)
+    total$loglik <- total$loglik + found$loglik
+    total$evaluations <- total$evaluations + found$evaluations
+    total$converged <- total$converged && found$converged
+  }
+  total$loglik <- total$loglik / length(responses)
+  total
+}
+
 fits <- function(message) {
   gc()
+  measure <- if (request$task == "refit") measure_refits else measure_fit
   seconds <- numeric(message$times)
   for (i in seq_len(message$times)) {
-    fitted <- NULL
-    start <- Sys.time()
-    fitted <- fit_once(message$reml)
-    seconds[i] <- as.numeric(difftime(Sys.time(), start, units = "secs"))
+    found <- measure(message$reml)
+    seconds[i] <- found$seconds
   }
-  c(list(seconds = I(seconds)), facts(fitted))
+  found$seconds <- I(seconds)
+  found
 }
 
 answer <- function(message) {
@@ -59,6 +99,9 @@ answer <- function(message) {
 
 data <- NULL
 formula <- NULL
+request <- NULL
+responses <- NULL
+base <- NULL
 input <- file("stdin", "r")
 while (length(line <- readLines(input, 1))) {
   reply <- suppressWarnings(suppressMessages(answer(fromJSON(line, simplifyVector = FALSE))))

@@ -1,4 +1,7 @@
-"""glmm: a dict of columns; of the containers it takes, lists of labels were the fastest."""
+"""glmm: a dict of columns; of the containers it takes, lists of labels were the fastest.
+
+It prepares no refits: each is a fit of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import glmm
 import numpy as np
-from worker import Message, serve
+from worker import Message, Refits, serve
 
 
 def load(message: Message) -> Any:
@@ -20,12 +23,21 @@ def load(message: Message) -> Any:
         else:
             levels = (folder / f"{name}.levels").read_text(encoding="utf-8").splitlines()
             columns[name] = [levels[code] for code in np.fromfile(folder / f"{name}.int32", dtype=np.int32)]
-    return message["formula"], columns
+    return message["formula"], columns, message["response"]
 
 
 def fit(loaded: Any, reml: bool) -> Any:
-    formula, columns = loaded
+    formula, columns, _ = loaded
     return glmm.fit(columns, formula, reml=reml)
+
+
+def prepare(loaded: Any, reml: bool) -> Any:
+    return *loaded, reml
+
+
+def refit(prepared: Any, y: Any) -> Any:
+    formula, columns, response, reml = prepared
+    return glmm.fit({**columns, response: y}, formula, reml=reml)
 
 
 def facts(fitted: Any) -> Message:
@@ -33,4 +45,4 @@ def facts(fitted: Any) -> Message:
 
 
 if __name__ == "__main__":
-    serve(load, fit, facts, ("glmm", "numpy"))
+    serve(load, fit, facts, ("glmm", "numpy"), Refits(prepare, refit, np.asarray))

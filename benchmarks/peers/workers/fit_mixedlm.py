@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import mixedlm
+import numpy as np
 from frames import read
-from worker import Message, serve
+from worker import Message, Refits, serve
 
 
 def load(message: Message) -> Any:
@@ -18,6 +19,10 @@ def fit(loaded: Any, reml: bool) -> Any:
     return mixedlm.lmer(formula, frame, REML=reml)
 
 
+def refit(prepared: Any, y: Any) -> Any:
+    return prepared.refit(y)
+
+
 def facts(fitted: Any) -> Message:
     return {
         "loglik": float(fitted.logLik()),
@@ -27,4 +32,4 @@ def facts(fitted: Any) -> Message:
 
 
 if __name__ == "__main__":
-    serve(load, fit, facts, ("mixedlm", "numpy", "scipy", "pandas"))
+    serve(load, fit, facts, ("mixedlm", "numpy", "scipy", "pandas"), Refits(fit, refit, np.asarray))
