@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # a step shortens no column to less than this share
 SHRINK = 0.1
+# slopes and curvatures of less than this share of a level each are the rounding of a criterion that is constant
+CONSTANT = 1e-11
 # longest step per coordinate, in units of the direction's standard deviation and its noise
 CAP = 2.0
 
@@ -92,7 +94,8 @@ def displace(theta_map: ThetaMap, lam: Float, direction: Float, step: float, out
 def pull_back(theta_map: ThetaMap, lam: Float, grad: Float, gradient: Float, hessian: Float, reach: Float) -> None:
     """Gradient in E at ``E = 0`` (the free entries of ``Lambda' (d/dLambda)``) and the longest step per coordinate.
 
-    To the Hessian is added what ``Lambda Lambda'`` being quadratic contributes, on entries of one column of E.
+    To the Hessian is added what ``Lambda Lambda'`` being quadratic contributes, on entries of one column of E. A coordinate
+    along which the criterion is constant is left alone: its slope becomes zero.
     """
     for i in range(gradient.shape[0]):
         k = theta_map.term[i]
@@ -121,6 +124,14 @@ def pull_back(theta_map: ThetaMap, lam: Float, grad: Float, gradient: Float, hes
             hessian[i, j] += s
             if i != j:
                 hessian[j, i] += s
+    for i in range(gradient.shape[0]):
+        least = CONSTANT * theta_map.levels[theta_map.term[i]]
+        if abs(gradient[i]) < least and abs(hessian[i, i]) < least:
+            gradient[i] = 0.0
+            for j in range(gradient.shape[0]):
+                hessian[i, j] = 0.0
+                hessian[j, i] = 0.0
+            hessian[i, i] = 1.0
 
 
 @inner_kernel

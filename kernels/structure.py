@@ -96,6 +96,7 @@ class ThetaMap(NamedTuple):
     start: Int64  # per term: flat index into ``lam`` of its first entry
     stride: Int64  # per term: width of its factor
     diagonal: Int64  # per term: 1 when Lambda is diagonal
+    levels: Float  # per term: levels of its factor
     noise: Float  # per term: sqrt(levels / rows), the theta at which a level's effects equal their own noise
 
 

@@ -20,17 +20,20 @@ if TYPE_CHECKING:
     from mixeff_fast.models.lmm import LinearMixedModel
     from mixeff_fast.models.parse import parse_formula
     from mixeff_fast.models.spec import ModelSpec, compile_model, lmm
+    from mixeff_fast.models.statistics import SufficientStatistics, sufficient_statistics
 
 _HOMES = {
     "Control": "mixeff_fast.fit.control",
     "LinearMixedModel": "mixeff_fast.models.lmm",
     "ModelComparison": "mixeff_fast.models.compare",
     "ModelSpec": "mixeff_fast.models.spec",
+    "SufficientStatistics": "mixeff_fast.models.statistics",
     "compare": "mixeff_fast.models.compare",
     "compile_model": "mixeff_fast.models.spec",
     "control": "mixeff_fast.fit.control",
     "lmm": "mixeff_fast.models.spec",
     "parse_formula": "mixeff_fast.models.parse",
+    "sufficient_statistics": "mixeff_fast.models.statistics",
 }
 _MODULES = ("datasets", "errors")
 
@@ -39,6 +42,7 @@ __all__ = [
     "LinearMixedModel",
     "ModelComparison",
     "ModelSpec",
+    "SufficientStatistics",
     "__version__",
     "compare",
     "compile_model",
@@ -47,6 +51,7 @@ __all__ = [
     "errors",
     "lmm",
     "parse_formula",
+    "sufficient_statistics",
 ]
 
 

@@ -94,6 +94,6 @@ class FitArtifact(Artifact):
     coefficients: tuple[Coefficient, ...]
     correlation: tuple[tuple[float, ...], ...]
     varcorr: tuple[VarCorrRow, ...]
-    scaled_residuals: tuple[float, float, float, float, float]
+    scaled_residuals: tuple[float, float, float, float, float] | None
     certificate: OptimizerCertificate
     diagnostics: tuple[Diagnostic, ...]

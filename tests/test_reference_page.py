@@ -38,6 +38,7 @@ PUBLIC = {
     "mixeff_fast": set(mf.__all__),
     "LinearMixedModel": members(mf.LinearMixedModel),
     "ModelSpec": members(mf.ModelSpec),
+    "SufficientStatistics": members(mf.SufficientStatistics),
     "ModelComparison": members(mf.ModelComparison),
     "Summary": members(Summary) | {"compiled"},
     "Control": members(mf.Control),

@@ -1,6 +1,25 @@
 """Terms, theta map and elimination plan: what a model is before it is fitted."""
 
-from mixeff_fast.compile.model import CompiledModel, RandomBlock, RandomFactor, compile_lmm
+from mixeff_fast.compile.model import (
+    CompiledModel,
+    Layout,
+    RandomBlock,
+    RandomFactor,
+    check_formula,
+    compile_layout,
+    compile_lmm,
+    lay_out,
+)
 from mixeff_fast.compile.plan import EliminationPlan
 
-__all__ = ["CompiledModel", "EliminationPlan", "RandomBlock", "RandomFactor", "compile_lmm"]
+__all__ = [
+    "CompiledModel",
+    "EliminationPlan",
+    "Layout",
+    "RandomBlock",
+    "RandomFactor",
+    "check_formula",
+    "compile_layout",
+    "compile_lmm",
+    "lay_out",
+]

@@ -18,6 +18,8 @@ from mixeff_fast.errors import FitError, InferenceUnavailable, NotIdentifiable
 from mixeff_fast.frame import design_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from mixeff_fast.formula import ModelFormula, RandomTerm
@@ -59,8 +61,8 @@ class RandomFactor:
 
 
 @dataclass(frozen=True, slots=True)
-class CompiledModel:
-    """Everything about a model that does not depend on its parameters."""
+class Layout:
+    """The columns of a model: fixed effects, and random terms by grouping factor."""
 
     formula: ModelFormula
     frame: ModelFrame
@@ -68,11 +70,17 @@ class CompiledModel:
     blocks: tuple[RandomBlock, ...]
     factors: tuple[RandomFactor, ...]
     theta_names: tuple[str, ...]
-    plan: EliminationPlan
 
     @property
     def n_theta(self) -> int:
         return len(self.theta_names)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledModel(Layout):
+    """Everything about a model that does not depend on its parameters."""
+
+    plan: EliminationPlan
 
 
 def _family(term: RandomTerm, width: int) -> CovarianceFamily:
@@ -96,19 +104,33 @@ def _lme4_order(n_levels: list[int]) -> list[int]:
     return sorted(range(len(n_levels)), key=lambda i: n_levels[i])[::-1]
 
 
-def _check_design(frame: ModelFrame) -> None:
-    if not frame.formula.random:
+def check_formula(formula: ModelFormula) -> None:
+    """Refuse what no data could make a linear mixed model of."""
+    if formula.response.kind == "cbind":
+        raise InferenceUnavailable(
+            "cbind() makes a binomial response; a linear mixed model takes one numeric column",
+            reason_code="multivariate_response_unsupported",
+        )
+    if not formula.random:
         raise FitError(
             "the formula has no random term; add one such as (1 | group), or fit a fixed-effects model with statsmodels",
             reason_code="no_random_effects",
         )
+
+
+def _response_range(frame: ModelFrame) -> tuple[float, float]:
+    y = frame.response if frame.offset is None else frame.response - frame.offset
+    return float(y.min()), float(y.max())
+
+
+def _check_design(frame: ModelFrame, response_range: tuple[float, float]) -> None:
     if frame.n == 1:
         raise NotIdentifiable("a mixed model cannot be fitted to one row; give it rows of two groups or more", nobs=1)
-    y = frame.response if frame.offset is None else frame.response - frame.offset
-    if float(y.min()) == float(y.max()):
+    low, high = response_range
+    if low == high:
         less = "" if frame.offset is None else " less the offset"
         raise FitError(
-            f"the response {frame.formula.response.name!r}{less} is constant ({float(y[0])!r} in all {frame.n} rows); "
+            f"the response {frame.formula.response.name!r}{less} is constant ({low!r} in all {frame.n} rows); "
             "model a column that varies",
             reason_code="constant_response",
             column=frame.formula.response.name,
@@ -144,29 +166,17 @@ def _check_levels(group: GroupingFactor, width: int, n: int) -> None:
         )
 
 
-def compile_lmm(frame: ModelFrame) -> CompiledModel:
-    """Compile a Gaussian mixed model.
+def lay_out(frame: ModelFrame, *, as_written: bool = False) -> Layout:
+    """Decide the columns of a model.
 
-    Raises
-    ------
-    FitError
-        No random term, a constant response, a covariance structure that cannot be fitted.
-    NotIdentifiable
-        One row, a grouping factor with one level, or as many random effects of one term as rows.
-    InferenceUnavailable
-        ``cbind`` responses, which belong to binomial models.
+    ``as_written`` keeps the random terms in the order of the formula; else they stand in lme4's, which depends on the
+    numbers of levels.
     """
     formula = frame.formula
-    if formula.response.kind == "cbind":
-        raise InferenceUnavailable(
-            "cbind() makes a binomial response; a linear mixed model takes one numeric column",
-            reason_code="multivariate_response_unsupported",
-        )
     fixed = design_columns(formula.fixed, frame.variables)
-    _check_design(frame)
     designs = [design_columns(term.lhs, frame.variables) for term in formula.random]
     groups = [frame.groups[term.group_name] for term in formula.random]
-    order = _lme4_order([len(group.levels) for group in groups])
+    order = list(range(len(groups))) if as_written else _lme4_order([len(group.levels) for group in groups])
     names: list[str] = list(dict.fromkeys(groups[i].name for i in order))
     first = dict.fromkeys(names, 0)
     members: dict[str, list[int]] = {name: [] for name in names}
@@ -175,7 +185,6 @@ def compile_lmm(frame: ModelFrame) -> CompiledModel:
     for i in order:
         term, design, group = formula.random[i], designs[i], groups[i]
         width = len(design.names)
-        _check_levels(group, width, frame.n)
         family = _family(term, width)
         if family == "diagonal":
             rows = columns = np.arange(width, dtype=np.int64)
@@ -192,7 +201,38 @@ def compile_lmm(frame: ModelFrame) -> CompiledModel:
         )
         first[group.name] += width
     factors = tuple(RandomFactor(frame.groups[name], first[name], tuple(members[name])) for name in names)
-    plan = make_plan(
-        [f.group.codes for f in factors], [f.n_levels for f in factors], [f.width for f in factors], len(fixed.names)
-    )
-    return CompiledModel(formula, frame, fixed, tuple(blocks), factors, tuple(theta_names), plan)
+    return Layout(formula, frame, fixed, tuple(blocks), factors, tuple(theta_names))
+
+
+def compile_layout(
+    layout: Layout, codes: Sequence[NDArray[np.int32]], response_range: tuple[float, float]
+) -> CompiledModel:
+    """Check a layout against its data, and plan the elimination.
+
+    ``codes`` has the levels of each factor in the rows, or in any rows in which the same levels meet;
+    ``response_range`` the lowest and the highest response (less the offset).
+    """
+    frame = layout.frame
+    _check_design(frame, response_range)
+    for block in layout.blocks:
+        _check_levels(layout.factors[block.factor].group, block.width, frame.n)
+    factors = layout.factors
+    plan = make_plan(codes, [f.n_levels for f in factors], [f.width for f in factors], len(layout.fixed.names))
+    return CompiledModel(frame.formula, frame, layout.fixed, layout.blocks, factors, layout.theta_names, plan)
+
+
+def compile_lmm(frame: ModelFrame) -> CompiledModel:
+    """Compile a Gaussian mixed model.
+
+    Raises
+    ------
+    FitError
+        No random term, a constant response, a covariance structure that cannot be fitted.
+    NotIdentifiable
+        One row, a grouping factor with one level, or as many random effects of one term as rows.
+    InferenceUnavailable
+        ``cbind`` responses, which belong to binomial models.
+    """
+    check_formula(frame.formula)
+    layout = lay_out(frame)
+    return compile_layout(layout, [f.group.codes for f in layout.factors], _response_range(frame))

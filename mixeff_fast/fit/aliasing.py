@@ -13,6 +13,8 @@ import numpy as np
 from mixeff_fast.fit.crossproduct import chunks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from mixeff_fast.compile import CompiledModel
@@ -27,8 +29,16 @@ ALIAS_TOLERANCE = 1e-7
 SUSPECT = 1e-9
 
 
-def aliased_columns(model: CompiledModel, standard: Standardization, gram: Float) -> list[int]:
-    """Positions of the aliased columns; ``gram`` is ``X'WX`` of the standardized columns, shape (p, p)."""
+def aliased_columns(
+    model: CompiledModel,
+    standard: Standardization,
+    gram: Float,
+    residual_products: Callable[[CompiledModel, Standardization, Int, Int, Float, list[Float]], Float] | None = None,
+) -> list[int]:
+    """Positions of the aliased columns; ``gram`` is ``X'WX`` of the standardized columns, shape (p, p).
+
+    ``residual_products`` takes the place of what reads the rows of the frame, where it has none.
+    """
     own = np.diag(gram).copy()
     # a centred column this small beside its mean is rounding, whatever it was scaled to
     constant = own <= 1e-24 * (own + model.frame.n * (standard.x_shift / standard.x_scale) ** 2)
@@ -37,7 +47,7 @@ def aliased_columns(model: CompiledModel, standard: Standardization, gram: Float
     if not constant.any() and np.all(shares(gram) > SUSPECT):
         return []
     sound, suspects, factor, rows = _sweep(gram, own, constant)
-    residuals = _residual_products(model, standard, sound, suspects, factor, rows)
+    residuals = (residual_products or _residual_products)(model, standard, sound, suspects, factor, rows)
     norms = own[suspects]
     aliased = np.flatnonzero(constant).tolist()
     kept: list[int] = []

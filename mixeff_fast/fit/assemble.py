@@ -13,6 +13,8 @@ from mixeff_fast.fit.aliasing import aliased_columns, shares
 from mixeff_fast.fit.crossproduct import accumulate, kernel_plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from mixeff_fast.compile import CompiledModel
@@ -85,8 +87,16 @@ def _effect_bases(model: CompiledModel, cross: CrossProduct) -> tuple[Float | No
     return tuple(out)
 
 
-def assemble(model: CompiledModel, standard: Standardization, team: Team) -> Assembled:
+def assemble(
+    model: CompiledModel,
+    standard: Standardization,
+    team: Team,
+    accumulate: Callable[[CompiledModel, Standardization, NDArray[np.int64], Plan, Team], CrossProduct] = accumulate,
+    find_aliased: Callable[[CompiledModel, Standardization, Float], list[int]] = aliased_columns,
+) -> Assembled:
     """Assemble, leaving aliased fixed-effect columns out.
+
+    ``accumulate`` and ``find_aliased`` take the place of what sums the rows of the frame, where it has none.
 
     Raises
     ------
@@ -98,7 +108,7 @@ def assemble(model: CompiledModel, standard: Standardization, team: Team) -> Ass
     arrays, lam_size = kernel_plan(model.plan, p)
     cross = accumulate(model, standard, kept, arrays, team)
     gram = cross.border[:p, :p]
-    aliased = aliased_columns(model, standard, gram)
+    aliased = find_aliased(model, standard, gram)
     if aliased:
         kept = np.array([j for j in range(p) if j not in aliased], np.int64)
         arrays, lam_size = kernel_plan(model.plan, len(kept))

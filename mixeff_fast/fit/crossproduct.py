@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mixeff_fast.compile import CompiledModel, EliminationPlan
+    from mixeff_fast.compile import CompiledModel, EliminationPlan, Layout
     from mixeff_fast.fit.threads import Team
 
     Float = NDArray[np.float64]
@@ -31,6 +31,7 @@ CHUNK_ROWS = 16_384
 # rows are cut into so many stripes, each summed by one thread, when there are enough of them
 STRIPES = 8
 STRIPE_ROWS = 32_768
+NARROW = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +43,8 @@ class Chunk:
     codes: tuple[NDArray[np.int32], ...]
 
 
-def _standardize(columns: Float, shift: Float, scale: Float) -> None:
-    """Shift and scale in place, column by column: NumPy is slow along an axis of a few."""
-    for j, (by, unit) in enumerate(zip(shift.tolist(), scale.tolist(), strict=True)):
-        if by != 0.0:
-            columns[:, j] -= by
-        if unit != 1.0:
-            columns[:, j] /= unit
-
-
 def chunks(
-    model: CompiledModel, standard: Standardization, kept: NDArray[np.int64], span: tuple[int, int] | None = None
+    model: Layout, standard: Standardization, kept: NDArray[np.int64], span: tuple[int, int] | None = None
 ) -> Iterator[Chunk]:
     """Yield the rows (those from the first to before the second of ``span``) in chunks, with the fixed-effect columns
     ``kept``, in that order."""
@@ -65,7 +57,7 @@ def chunks(
         n = rows.stop - rows.start
         xy = np.empty((n, p + 1))
         model.fixed.fill(frame.variables, rows, xy[:, :p])
-        _standardize(xy, standard.x_shift, standard.x_scale)
+        _standardize(xy[:, :p], standard.x_shift, standard.x_scale)
         y = frame.response[rows] if frame.offset is None else frame.response[rows] - frame.offset[rows]
         np.subtract(y, standard.y_shift, out=xy[:, p])
         xy[:, p] /= standard.y_scale
@@ -81,12 +73,7 @@ def chunks(
             z = np.empty((n, factor.width))
             for i in factor.blocks:
                 block = model.blocks[i]
-                if block.width == factor.width:
-                    block.design.fill(frame.variables, rows, z)
-                else:
-                    part = np.empty((n, block.width))
-                    block.design.fill(frame.variables, rows, part)
-                    z[:, block.first : block.first + block.width] = part
+                block.design.fill(frame.variables, rows, z[:, block.first : block.first + block.width])
             _standardize(z, standard.z_shift[k], standard.z_scale[k])
             basis = standard.z_basis[k]
             if basis is not None:
@@ -95,6 +82,20 @@ def chunks(
                 z *= root
             z_chunks.append(z)
         yield Chunk(xy, tuple(z_chunks), tuple(f.group.codes[rows] for f in model.factors))
+
+
+def _standardize(columns: Float, shift: Float, scale: Float) -> None:
+    """Shift and scale in place. Scales are powers of two, so that multiplying by their inverses rounds nothing."""
+    if columns.shape[1] > NARROW:
+        columns -= shift
+        columns *= 1.0 / scale
+        return
+    # NumPy is slow where the inner of two dimensions is short.
+    for j, (by, unit) in enumerate(zip(shift.tolist(), scale.tolist(), strict=True)):
+        if by != 0.0:
+            columns[:, j] -= by
+        if unit != 1.0:
+            columns[:, j] *= 1.0 / unit
 
 
 def kernel_plan(plan: EliminationPlan, n_fixed: int) -> tuple[Plan, int]:

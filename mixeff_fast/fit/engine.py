@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from mixeff_fast.compile import CompiledModel, RandomBlock
     from mixeff_fast.fit.control import Control
+    from mixeff_fast.fit.statistics_fit import StatisticsSource
 
     Float = NDArray[np.float64]
 
@@ -94,15 +95,25 @@ def separate(block: RandomBlock) -> bool:
 class Engine:
     """Owns the arrays of a model. Not safe for use from two threads at once: the workspace is shared."""
 
-    def __init__(self, model: CompiledModel, control: Control, assembled: Assembled | None = None) -> None:
+    def __init__(
+        self, model: CompiledModel, control: Control, assembled: Assembled | None = None,
+        source: StatisticsSource | None = None,
+    ) -> None:
+        """Assemble the rows of the model's frame, or take what was ``assembled`` before, or the sums of a ``source``."""
         _check_memory(model, control)
         self.model = model
         self.team = Team(control.threads)
-        self.assembled: Assembled = assemble(model, standardize(model), self.team) if assembled is None else assembled
         frame = model.frame
         self.n = frame.n
+        self.assembled: Assembled
+        self.log_weights = 0.0
+        if source is not None:
+            self.assembled, self.log_weights = source.assemble(model), source.log_weights
+        else:
+            self.assembled = assemble(model, standardize(model), self.team) if assembled is None else assembled
+            if frame.weights is not None:
+                self.log_weights = float(np.log(frame.weights).sum())
         self.rank = len(self.assembled.kept)
-        self.log_weights = 0.0 if frame.weights is None else float(np.log(frame.weights).sum())
         self.is_small = model.plan.flops < SMALL_FLOPS and model.plan.n_sparse < SMALL_BLOCKS
         self.spares_evaluations = model.n_theta * max(model.plan.flops, BLOCK_FLOPS * model.plan.n_sparse) > SPARING_FLOPS
         self.n_chunks = n_chunks(model.plan)
@@ -148,6 +159,7 @@ class Engine:
             start=start,
             stride=stride,
             diagonal=np.array([int(block.width == 1 or block.family == "diagonal") for block in blocks], np.int64),
+            levels=levels.astype(np.float64),
             noise=np.sqrt(levels / self.n),
         )
 

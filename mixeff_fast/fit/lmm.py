@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixeff_fast.compile import CompiledModel, RandomFactor
+    from mixeff_fast.fit.statistics_fit import StatisticsSource
     from mixeff_fast.frame import FactorVariable, NumericVariable
 
     Float = NDArray[np.float64]
@@ -76,8 +77,12 @@ class LmmResult:
     certificate: Certificate
 
 
-def fit_lmm(model: CompiledModel, reml: bool = True, control: Control = DEFAULT_CONTROL) -> tuple[Engine, LmmResult]:
+def fit_lmm(
+    model: CompiledModel, reml: bool = True, control: Control = DEFAULT_CONTROL, source: StatisticsSource | None = None
+) -> tuple[Engine, LmmResult]:
     """Fit a compiled model: assemble, search, certify, and read the estimates off the last factorization.
+
+    ``source`` has the cross-product of a model whose rows are not in memory.
 
     Raises
     ------
@@ -93,7 +98,7 @@ def fit_lmm(model: CompiledModel, reml: bool = True, control: Control = DEFAULT_
             argument="start",
         )
     with single_threaded_blas():
-        engine = Engine(model, control)
+        engine = Engine(model, control, source=source)
         lam, certificate = optimum(engine, reml, control)
         return engine, estimates(engine, lam, reml, certificate)
 

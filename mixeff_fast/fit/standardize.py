@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mixeff_fast.compile import CompiledModel
+    from mixeff_fast.compile import Layout
 
     Float = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ def term_intercept(design_intercept: bool) -> int:
     return 0 if design_intercept else -1
 
 
-def standardize(model: CompiledModel) -> Standardization:
+def standardize(model: Layout) -> Standardization:
     """Shifts and scales from the rows, or from an evenly spaced sample of them when there are many.
 
     Any shift near the data and any scale near the spread serve: the fit does not depend on them but for rounding.

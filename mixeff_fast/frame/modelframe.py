@@ -154,7 +154,7 @@ def build_frame(
     for random in formula.random:
         if random.group_name not in groups:
             groups[random.group_name] = read_group(formula.text, random.group_name, random.group, rows)
-    response, response_levels = _read_response(formula, rows, allow_factor_response)
+    response, response_levels = read_response(formula, rows, allow_factor_response)
     total_offset = read_offset(formula, rows, states, learn=True)
     note_levels(formula, groups, rows)
     if response.ndim == 1 and response_levels is None:
@@ -207,7 +207,7 @@ def _read_effects(
     states: dict[str, TransformState] = {}
     codings: dict[str, Any] = {}
     if contrasts is not None:
-        codings = _match_contrasts(contrasts, [v for v in wanted.values() if is_factor(v, rows)])
+        codings = match_contrasts(contrasts, [v for v in wanted.values() if is_factor(v, rows)])
     for key, variable in wanted.items():
         if is_factor(variable, rows):
             codes, levels = read_effect(formula.text, variable, rows)
@@ -223,7 +223,7 @@ def _read_effects(
     return variables, states
 
 
-def _match_contrasts(contrasts: Mapping[str, Any], factors: list[Any]) -> dict[str, Any]:
+def match_contrasts(contrasts: Mapping[str, Any], factors: list[Any]) -> dict[str, Any]:
     """Return the codings by variable key; the argument may name variables or their columns."""
     if not isinstance(contrasts, Mapping):
         raise ArgumentError(
@@ -244,7 +244,8 @@ def _match_contrasts(contrasts: Mapping[str, Any], factors: list[Any]) -> dict[s
     return {by_name[name]: coding for name, coding in contrasts.items()}
 
 
-def _read_response(formula: ModelFormula, rows: RowReader, allow_factor: bool) -> tuple[Floats, Levels | None]:
+def read_response(formula: ModelFormula, rows: RowReader, allow_factor: bool) -> tuple[Floats, Levels | None]:
+    """Read the response, and its levels if it is a factor."""
     variables = formula.response.variables
     if formula.response.kind == "cbind":
         pair = [read_numeric(formula.text, variable, rows, None)[0] for variable in variables]

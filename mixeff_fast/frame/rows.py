@@ -63,6 +63,10 @@ class RowReader:
         self.unused: dict[str, list[str]] = {}
         self.notes: list[Note] = []
 
+    def series(self, name: str) -> pl.Series:
+        """Return the rows of a column."""
+        return self._series[name]
+
     def dtype(self, name: str) -> pl.DataType:
         """Return the type of a column."""
         return self._dtypes[name]
@@ -136,8 +140,8 @@ class RowReader:
         }
         self.n = len(rows)
 
-    def handle_missing(self, na_action: NaAction) -> None:
-        """Refuse missing values, or leave out the rows that have any."""
+    def missing(self) -> dict[str, Mask]:
+        """Mark the missing values of every column and argument that has any."""
         masks: dict[str, Mask] = {}
         with np.errstate(over="ignore", invalid="ignore"):
             for name, series in self._series.items():
@@ -148,33 +152,21 @@ class RowReader:
                 mask = None if isinstance(given, str) else self._missing(f"{name}=", given, given.dtype)
                 if mask is not None:
                     masks[f"{name}="] = mask
+        return masks
+
+    def handle_missing(self, na_action: NaAction) -> None:
+        """Refuse missing values, or leave out the rows that have any."""
+        masks = self.missing()
         if not masks:
             return
         self.na_counts = {name: int(mask.sum()) for name, mask in masks.items()}
-        counts = ", ".join(f"{count} in {name!r}" for name, count in self.na_counts.items())
         missing = np.logical_or.reduce(list(masks.values()))
-        rows, where = counted_rows(missing, self.kept_rows)
+        where, fields = counted_rows(missing, self.kept_rows)
         if na_action == "error":
-            raise DataError(
-                f"values are missing ({counts}; {rows}); fill them in, or leave those rows out with na_action=\"omit\"",
-                columns=list(masks),
-                na_counts=self.na_counts,
-                **where,
-            )
+            raise missing_values(self.na_counts, where, fields)
         if missing.all():
-            raise DataError(
-                f"no rows are left: every row has a missing value ({counts})",
-                columns=list(masks),
-                na_counts=self.na_counts,
-                n_rows=0,
-            )
-        note = Note(
-            "rows_omitted",
-            f"{where['count']} of {self.n} rows were left out because values are missing: {counts}",
-            None,
-            {"na_counts": self.na_counts, "n_omitted": where["count"]},
-        )
-        self.notes.append(issue(note))
+            raise no_rows_left(self.na_counts)
+        self.notes.append(issue(omitted_rows(self.na_counts, fields["count"], self.n)))
         self.select(~missing)
 
     def _missing(self, name: str, series: pl.Series, dtype: pl.DataType) -> Mask | None:
@@ -186,6 +178,46 @@ class RowReader:
             return None
         mask: Mask = np.isnan(values)
         return mask if mask.any() else None
+
+
+def missing_values(na_counts: dict[str, int], where: str, fields: dict[str, Any]) -> DataError:
+    """The error for missing values that are not to be left out; ``where`` and ``fields`` tell their rows."""
+    return DataError(
+        f"values are missing ({_listed(na_counts)}; {where}); fill them in, or leave those rows out with "
+        "na_action=\"omit\"",
+        columns=list(na_counts),
+        na_counts=na_counts,
+        **fields,
+    )
+
+
+def no_rows_left(na_counts: dict[str, int]) -> DataError:
+    """The error for data of which every row has a missing value."""
+    return DataError(
+        f"no rows are left: every row has a missing value ({_listed(na_counts)})",
+        columns=list(na_counts),
+        na_counts=na_counts,
+        n_rows=0,
+    )
+
+
+def nothing_chosen() -> DataError:
+    """The error for a subset without rows."""
+    return DataError("subset= keeps no rows; choose a condition that some rows meet", argument="subset", n_rows=0)
+
+
+def omitted_rows(na_counts: dict[str, int], n_omitted: int, n: int) -> Note:
+    """The note on rows left out for missing values, of n rows."""
+    return Note(
+        "rows_omitted",
+        f"{n_omitted} of {n} rows were left out because values are missing: {_listed(na_counts)}",
+        None,
+        {"na_counts": na_counts, "n_omitted": n_omitted},
+    )
+
+
+def _listed(na_counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} in {name!r}" for name, count in na_counts.items())
 
 
 def open_rows(
@@ -233,43 +265,56 @@ def open_rows(
         if isinstance(value, str):
             arguments[name] = value
         else:
-            arguments[name] = _per_row(name, results.get(name, value), n_rows)
+            arguments[name] = per_row(name, results.get(name, value), n_rows)
     chosen = arguments.pop("subset", None)
     reader = RowReader({name: found[name] for name in used}, arguments, n_rows)
     if chosen is not None:
-        reader.select(_subset_mask(found[chosen] if isinstance(chosen, str) else chosen))
+        mask = subset_mask(found[chosen] if isinstance(chosen, str) else chosen)
+        if not mask.any():
+            raise nothing_chosen()
+        reader.select(mask)
     reader.handle_missing(na_action)
     return reader
 
 
-def _per_row(argument: str, value: Any, n_rows: int) -> pl.Series:
+def per_row(argument: str, value: Any, n_rows: int) -> pl.Series:
+    """Read an argument given as an array with one value per row of the data."""
+    series = as_series(argument, value)
+    if len(series) != n_rows:
+        raise wrong_length(argument, len(series), n_rows)
+    return series
+
+
+def wrong_length(argument: str, length: int, n_rows: int) -> DataError:
+    """The error for an array that is not as long as the data."""
+    return DataError(
+        f"{argument}= has {length} values and the data have {n_rows} rows; "
+        f"give one value per row of the data, whatever subset= keeps",
+        argument=argument,
+        length=length,
+        n_rows=n_rows,
+    )
+
+
+def as_series(argument: str, value: Any) -> pl.Series:
+    """Read an array given as an argument."""
     try:
-        series = value if isinstance(value, pl.Series) else pl.Series(argument, value)
+        return value if isinstance(value, pl.Series) else pl.Series(argument, value)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as problem:
         raise ArgumentError(
             f"{argument}= is neither a column name, a Polars expression nor an array: it is of type "
             f"{type(value).__name__}; give one of these, with a value for every row",
             argument=argument,
         ) from problem
-    if len(series) != n_rows:
-        raise DataError(
-            f"{argument}= has {len(series)} values and the data have {n_rows} rows; "
-            f"give one value per row of the data, whatever subset= keeps",
-            argument=argument,
-            length=len(series),
-            n_rows=n_rows,
-        )
-    return series
 
 
-def _subset_mask(chosen: pl.Series) -> Mask:
+def subset_mask(chosen: pl.Series) -> Mask:
+    """Read ``subset=``: missing counts as false."""
     if chosen.dtype != pl.Boolean:
         raise ArgumentError(
             f"subset= has type {chosen.dtype}; give one boolean per row, such as pl.col(\"x\") > 0", argument="subset"
         )
     mask: Mask = chosen.fill_null(False).to_numpy()
-    if not mask.any():
-        raise DataError("subset= keeps no rows; choose a condition that some rows meet", argument="subset", n_rows=0)
     return mask
 
 

@@ -92,14 +92,14 @@ def require_columns(wanted: Sequence[str], available: Sequence[str]) -> None:
 
 def _collect(data: pl.LazyFrame, columns: Sequence[str], expressions: Mapping[str, pl.Expr]) -> pl.DataFrame:
     """Collect the columns a model and its expressions read, and nothing else."""
-    available = _run(data.collect_schema).names()
+    available = run_query(data.collect_schema).names()
     require_columns(columns, available)
     roots = [name for expression in expressions.values() for name in expression.meta.root_names() if name in available]
     # Without a column there would be no rows to count.
-    return _run(data.select(list(dict.fromkeys([*columns, *roots])) or available[:1]).collect)
+    return run_query(data.select(list(dict.fromkeys([*columns, *roots])) or available[:1]).collect)
 
 
-def _run(step: Callable[[], _T]) -> _T:
+def run_query(step: Callable[[], _T]) -> _T:
     try:
         return step()
     except Exception as problem:

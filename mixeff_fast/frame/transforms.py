@@ -89,7 +89,7 @@ def evaluate(
     DataError
         If the data cannot carry it, such as ``poly(x, 5)`` of three different values.
     """
-    nodes = _evaluated(variable.node)
+    nodes = evaluated_nodes(variable.node)
     recorded = state if state is not None else TransformState()
     stack: list[Any] = []
     with np.errstate(all="ignore"):
@@ -115,7 +115,7 @@ def _operands(node: Node) -> tuple[Node, ...]:
     return node.args[:1] if isinstance(node, Call) else node.children()
 
 
-def _evaluated(root: Node) -> list[Node]:
+def evaluated_nodes(root: Node) -> list[Node]:
     """Return every node to evaluate, parents before their operands, left before right."""
     nodes: list[Node] = []
     stack = [root]

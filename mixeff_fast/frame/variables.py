@@ -155,9 +155,17 @@ def read_group(text: str, name: str, group: tuple[Variable, ...], rows: RowReade
 
 def note_levels(formula: ModelFormula, groups: dict[str, GroupingFactor], rows: RowReader) -> None:
     """Note levels that were dropped, and grouping columns that were read as factors without being asked to."""
-    for name, unused in rows.unused.items():
+    rows.notes.extend(issue(note) for note in level_notes(formula, groups, rows.unused))
+
+
+def level_notes(
+    formula: ModelFormula, groups: dict[str, GroupingFactor], dropped: dict[str, list[str]]
+) -> list[Note]:
+    """The notes on levels: ``dropped`` are declared levels that do not occur, by column."""
+    notes: list[Note] = []
+    for name, unused in dropped.items():
         message = f"levels of {name!r} that do not occur were dropped: {quoted(unused)}"
-        rows.notes.append(issue(Note("unused_levels", message, name, {"levels": unused})))
+        notes.append(Note("unused_levels", message, name, {"levels": unused}))
     noted: set[str] = set()
     for random in formula.random:
         for variable, levels in zip(random.group, groups[random.group_name].part_levels, strict=True):
@@ -169,7 +177,8 @@ def note_levels(formula: ModelFormula, groups: dict[str, GroupingFactor], rows: 
                 f"write factor({variable.key}) to say so, or cast it to a string"
             )
             payload = {"kind": levels.kind, "n_levels": len(levels)}
-            rows.notes.append(issue(Note("grouping_coercion", message, variable.columns[0], payload)))
+            notes.append(Note("grouping_coercion", message, variable.columns[0], payload))
+    return notes
 
 
 def check_scales(variables: Mapping[str, NumericVariable | FactorVariable], rows: RowReader) -> None:

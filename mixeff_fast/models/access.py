@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def _labels(codes: Any, labels: pl.Series) -> pl.Series:
-    return labels.gather(pl.Series(codes).cast(pl.UInt32)).cast(pl.Enum(labels))
+    return labels.gather(pl.Series(np.asarray(codes)).cast(pl.UInt32)).cast(pl.Enum(labels))
 
 
 def model_frame(model: CompiledModel) -> pl.DataFrame:
     """Response, variables (bases as ``key.suffix``), grouping factors, ``(weights)`` and ``(offset)``."""
     frame = model.frame
-    columns: dict[str, Any] = {model.formula.response.name: frame.response}
+    columns: dict[str, Any] = {model.formula.response.name: np.asarray(frame.response)}
     for key, variable in frame.variables.items():
         if isinstance(variable, FactorVariable):
             columns[key] = _labels(variable.codes, variable.levels.labels)
@@ -80,7 +80,7 @@ _PIECES: dict[str, Callable[[LinearMixedModel], Any]] = {
     "fixef": lambda fit: dict(zip(fit.coef_names, fit.beta.tolist(), strict=True)),
     "u": lambda fit: matrices.spherical_vector(fit._engine, fit.result),
     "b": lambda fit: matrices.random_effects_vector(fit.spec.compiled, fit.result.effects),
-    "y": lambda fit: fit.spec.compiled.frame.response,
+    "y": lambda fit: np.asarray(fit.spec.compiled.frame.response),
     "mu": lambda fit: fit.fitted,
     "sigma": lambda fit: fit.sigma,
     "flist": lambda fit: pl.DataFrame(

@@ -12,6 +12,7 @@ from mixeff_fast._version import __version__
 from mixeff_fast.fit.tables import varcorr_rows
 from mixeff_fast.formula import render
 from mixeff_fast.frame import FactorVariable, Levels
+from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
 from mixeff_fast.inference.wald import standard_errors, wald_p_value
 from mixeff_fast.schemas import compiled as c
 from mixeff_fast.schemas import fit as f
@@ -136,7 +137,9 @@ def fit_artifact(fit: LinearMixedModel) -> f.FitArtifact:
     known = ~result.aliased
     errors = standard_errors(result.vcov)[known]
     correlation = result.vcov[np.ix_(known, known)] / np.outer(errors, errors)
-    quantiles = np.quantile(fit.residuals(type="pearson", scaled=True), [0.0, 0.25, 0.5, 0.75, 1.0])
+    quantiles = None
+    if model.frame.response is not ROWS_ELSEWHERE:
+        quantiles = np.quantile(fit.residuals(type="pearson", scaled=True), [0.0, 0.25, 0.5, 0.75, 1.0])
     diagnostics = []
     if result.aliased.any():
         names = tuple(name for name, gone in zip(model.fixed.names, result.aliased.tolist(), strict=True) if gone)
@@ -170,7 +173,7 @@ def fit_artifact(fit: LinearMixedModel) -> f.FitArtifact:
             f.VarCorrRow(group=g, var1=a, var2=b, vcov=v, sdcor=None if math.isnan(s) else s)
             for g, a, b, v, s in varcorr_rows(model, result)
         ),
-        scaled_residuals=tuple(quantiles.tolist()),
+        scaled_residuals=None if quantiles is None else tuple(quantiles.tolist()),
         certificate=certificate_record(result),
         diagnostics=tuple(diagnostics),
     )

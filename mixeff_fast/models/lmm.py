@@ -19,7 +19,7 @@ from mixeff_fast.inference import theta as theta_inference
 from mixeff_fast.inference import wald
 from mixeff_fast.models.arguments import flag, number
 from mixeff_fast.models.numbers import LmmNumbers
-from mixeff_fast.models.spec import ModelSpec
+from mixeff_fast.models.spec import ModelSpec, compile_call
 from mixeff_fast.prediction.predict import predict_rows
 from mixeff_fast.resample.simulate import simulate_responses
 
@@ -45,7 +45,7 @@ def _is_list(value: Any) -> bool:
 
 def fit_spec(spec: ModelSpec, reml: bool, control: Control) -> LinearMixedModel:
     """Fit a compiled model and issue the notices that the fit gives rise to."""
-    engine, result = fit_lmm(spec.compiled, reml, control)
+    engine, result = fit_lmm(spec.compiled, reml, control, spec._source)
     names = [n for n, gone in zip(spec.compiled.fixed.names, result.aliased.tolist(), strict=True) if gone]
     if names:
         warn(
@@ -214,7 +214,7 @@ class LinearMixedModel(LmmNumbers):
         scaled
             Divide by sigma.
         """
-        raw = self.spec.compiled.frame.response - self.fitted
+        raw = np.asarray(self.spec.compiled.frame.response) - self.fitted
         if type in ("pearson", "deviance"):
             given = self.spec.compiled.frame.weights
             raw = raw if given is None else raw * np.sqrt(given)
@@ -341,7 +341,7 @@ class LinearMixedModel(LmmNumbers):
             text = update_formula(self.spec.compiled.formula, formula)
         call = replace(self.call, formula=text, **{k: v for k, v in changes.items() if k in known})
         control = changes.get("control", replace(self.control, start=None))
-        return ModelSpec(call, compile_lmm(call.frame())).fit(reml=changes.get("reml", self.reml), control=control)
+        return compile_call(call).fit(reml=changes.get("reml", self.reml), control=control)
 
     def confint(
         self, parm: str | Sequence[str] | None = None, *, level: float = 0.95, method: Literal["asymptotic"] = "asymptotic"

@@ -132,13 +132,13 @@ class LmmNumbers:
     def weights(self) -> Float:
         """Prior weights, shape (nobs,); ones when none were given."""
         given = self.spec.compiled.frame.weights
-        return np.ones(self.nobs) if given is None else given
+        return np.ones(self.nobs) if given is None else np.asarray(given)
 
     @property
     def offset(self) -> Float:
         """Offset, shape (nobs,); zeros when none was given."""
         given = self.spec.compiled.frame.offset
-        return np.zeros(self.nobs) if given is None else given
+        return np.zeros(self.nobs) if given is None else np.asarray(given)
 
     @property
     def fit_status(self) -> FitStatus:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from mixeff_fast.compile import CompiledModel, compile_lmm
-from mixeff_fast.errors import ArgumentError
+from mixeff_fast.errors import ArgumentError, InferenceUnavailable
 from mixeff_fast.formula import model_formula, render
 from mixeff_fast.frame import ModelFrame, build_frame
+from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
 from mixeff_fast.models.arguments import flag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mixeff_fast.fit.control import Control
+    from mixeff_fast.fit.statistics_fit import StatisticsSource
     from mixeff_fast.models.lmm import LinearMixedModel
     from mixeff_fast.schemas.compiled import CompiledModelArtifact
     from mixeff_fast.vocabulary import NaAction
@@ -58,13 +62,14 @@ class ModelSpec:
         The arguments it was made from.
     """
 
-    __slots__ = ("_artifact", "call", "compiled")
+    __slots__ = ("_artifact", "_source", "call", "compiled")
     call: Call
     compiled: CompiledModel
 
-    def __init__(self, call: Call, compiled: CompiledModel) -> None:
+    def __init__(self, call: Call, compiled: CompiledModel, source: StatisticsSource | None = None) -> None:
         self.call = call
         self.compiled = compiled
+        self._source = source
         self._artifact: CompiledModelArtifact | None = None
 
     @property
@@ -133,7 +138,8 @@ def compile_model(
     formula
         lme4's formula language, such as ``"Reaction ~ Days + (Days | Subject)"``.
     data
-        A Polars ``DataFrame`` or ``LazyFrame``, or anything with ``__arrow_c_stream__`` (pandas, pyarrow, DuckDB).
+        A Polars ``DataFrame`` or ``LazyFrame``, or anything with ``__arrow_c_stream__`` (pandas, pyarrow, DuckDB). A lazy
+        frame of more than two million rows is read in batches and not held in memory.
     weights, offset, subset
         Column name, Polars expression or array, one value per row of ``data``. Weights are inverse relative residual
         variances, strictly positive.
@@ -158,7 +164,21 @@ def compile_model(
     >>> spec.compiled.theta_names
     ('Subject.(Intercept)', 'Subject.Days')
     """
-    call = Call(formula, data, weights, offset, subset, na_action, contrasts)
+    return compile_call(Call(formula, data, weights, offset, subset, na_action, contrasts))
+
+
+def compile_call(call: Call) -> ModelSpec:
+    """Compile a model in memory, or from statistics of data that are read in batches."""
+    if isinstance(call.data, pl.LazyFrame):
+        from mixeff_fast.models.statistics import compile_lazy
+
+        return compile_lazy(call)
+    if call.data is ROWS_ELSEWHERE:
+        raise InferenceUnavailable(
+            "the model was fitted to sufficient statistics, so there are no rows to fit another model to; give update() "
+            "data=",
+            reason_code="rows_not_in_memory",
+        )
     return ModelSpec(call, compile_lmm(call.frame()))
 
 

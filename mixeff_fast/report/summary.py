@@ -141,9 +141,13 @@ def summary_text(fit: FitArtifact, compiled: CompiledModelArtifact) -> str:
     """The whole summary."""
     by = "REML" if fit.criterion == "REML" else "maximum likelihood"
     lines = [f"Linear mixed model fit by {by}", f"Formula: {compiled.requested_formula}", ""]
-    lines += [*_criterion_lines(fit), f"Certificate: {certificate_line(fit)}", "", "Scaled residuals:"]
-    heads = ["Min", "1Q", "Median", "3Q", "Max"]
-    lines += grid([[head, f"{value:.4f}"] for head, value in zip(heads, fit.scaled_residuals, strict=True)], left=0)
+    lines += [*_criterion_lines(fit), f"Certificate: {certificate_line(fit)}", ""]
+    if fit.scaled_residuals is None:
+        lines.append("Scaled residuals: not computed, the rows are not in memory")
+    else:
+        lines.append("Scaled residuals:")
+        heads = ["Min", "1Q", "Median", "3Q", "Max"]
+        lines += grid([[head, f"{value:.4f}"] for head, value in zip(heads, fit.scaled_residuals, strict=True)], left=0)
     groups = "; ".join(f"{name}, {n}" for name, n in fit.n_levels.items())
     lines += ["", "Random effects:", *varcorr_lines(fit), f"Number of obs: {fit.n_rows}, groups:  {groups}"]
     if fit.coefficients:
