@@ -16,9 +16,11 @@ from mixeff_fast._version import __version__
 if TYPE_CHECKING:
     from mixeff_fast import datasets, errors
     from mixeff_fast.fit.control import Control, control
+    from mixeff_fast.fit.prepared import Refits
     from mixeff_fast.models.compare import ModelComparison, compare
     from mixeff_fast.models.lmm import LinearMixedModel
     from mixeff_fast.models.parse import parse_formula
+    from mixeff_fast.models.prepared import PreparedModel
     from mixeff_fast.models.spec import ModelSpec, compile_model, lmm
     from mixeff_fast.models.statistics import SufficientStatistics, sufficient_statistics
 
@@ -27,6 +29,8 @@ _HOMES = {
     "LinearMixedModel": "mixeff_fast.models.lmm",
     "ModelComparison": "mixeff_fast.models.compare",
     "ModelSpec": "mixeff_fast.models.spec",
+    "PreparedModel": "mixeff_fast.models.prepared",
+    "Refits": "mixeff_fast.fit.prepared",
     "SufficientStatistics": "mixeff_fast.models.statistics",
     "compare": "mixeff_fast.models.compare",
     "compile_model": "mixeff_fast.models.spec",
@@ -42,6 +46,8 @@ __all__ = [
     "LinearMixedModel",
     "ModelComparison",
     "ModelSpec",
+    "PreparedModel",
+    "Refits",
     "SufficientStatistics",
     "__version__",
     "compare",

@@ -123,10 +123,15 @@ def _response_range(frame: ModelFrame) -> tuple[float, float]:
     return float(y.min()), float(y.max())
 
 
-def _check_design(frame: ModelFrame, response_range: tuple[float, float]) -> None:
-    if frame.n == 1:
-        raise NotIdentifiable("a mixed model cannot be fitted to one row; give it rows of two groups or more", nobs=1)
-    low, high = response_range
+def check_response(frame: ModelFrame, response_range: tuple[float, float] | None = None) -> None:
+    """Refuse a response that does not vary; its range is known for rows that are elsewhere.
+
+    Raises
+    ------
+    FitError
+        ``constant_response``.
+    """
+    low, high = _response_range(frame) if response_range is None else response_range
     if low == high:
         less = "" if frame.offset is None else " less the offset"
         raise FitError(
@@ -135,6 +140,12 @@ def _check_design(frame: ModelFrame, response_range: tuple[float, float]) -> Non
             reason_code="constant_response",
             column=frame.formula.response.name,
         )
+
+
+def _check_design(frame: ModelFrame, response_range: tuple[float, float] | None) -> None:
+    if frame.n == 1:
+        raise NotIdentifiable("a mixed model cannot be fitted to one row; give it rows of two groups or more", nobs=1)
+    check_response(frame, response_range)
 
 
 def _check_levels(group: GroupingFactor, width: int, n: int) -> None:

@@ -181,9 +181,11 @@ def _lower_point(engine: Engine, point: Point, evidence: _Evidence, reml: bool) 
     return best
 
 
-def optimum(engine: Engine, reml: bool, control: Control) -> tuple[Float, Certificate]:
-    """Search, polish and certify. Returns ``lam`` (every term's lower triangular) and the evidence."""
-    record = minimize(engine, start_lam(engine, control), reml, control, control.max_evaluations)
+def optimum(engine: Engine, reml: bool, control: Control, start: Float | None = None) -> tuple[Float, Certificate]:
+    """Search (from ``start``, or what ``control`` says), polish and certify. Returns ``lam`` (every term's lower triangular)
+    and the evidence."""
+    start = start_lam(engine, control) if start is None else start
+    record = minimize(engine, start, reml, control, control.max_evaluations)
     evaluations, iterations, escapes = record.evaluations, record.iterations, 0
     point = Point(record.lam, record.objective, 0, record.scored)
     nowhere_lower = False

@@ -93,7 +93,8 @@ def separate(block: RandomBlock) -> bool:
 
 
 class Engine:
-    """Owns the arrays of a model. Not safe for use from two threads at once: the workspace is shared."""
+    """Owns the arrays of a model, but for ``assembled`` where that is given. Not safe for use from two threads at once: the
+    workspace is shared."""
 
     def __init__(
         self, model: CompiledModel, control: Control, assembled: Assembled | None = None,

@@ -77,6 +77,16 @@ class LmmResult:
     certificate: Certificate
 
 
+def check_start(model: CompiledModel, control: Control) -> None:
+    """Refuse a start that is not one value per covariance parameter."""
+    if control.start is not None and len(control.start) != model.n_theta:
+        raise ArgumentError(
+            f"start has {len(control.start)} values; the model has {model.n_theta} covariance parameters: "
+            + ", ".join(model.theta_names),
+            argument="start",
+        )
+
+
 def fit_lmm(
     model: CompiledModel, reml: bool = True, control: Control = DEFAULT_CONTROL, source: StatisticsSource | None = None
 ) -> tuple[Engine, LmmResult]:
@@ -91,12 +101,7 @@ def fit_lmm(
     ArgumentError
         ``control.start`` of the wrong length.
     """
-    if control.start is not None and len(control.start) != model.n_theta:
-        raise ArgumentError(
-            f"start has {len(control.start)} values; the model has {model.n_theta} covariance parameters: "
-            + ", ".join(model.theta_names),
-            argument="start",
-        )
+    check_start(model, control)
     with single_threaded_blas():
         engine = Engine(model, control, source=source)
         lam, certificate = optimum(engine, reml, control)

@@ -29,11 +29,10 @@ def run(engine: Engine, reml: bool, request: int) -> int:
         f = _evaluate(engine, path.trial, reml)
         if request == profiled.CRITERION or (not math.isfinite(f) and request < 0):
             return action
+        r, dof = engine.pivot, engine.dof(reml)
         if request >= 0:
-            action = stages.judge(search, f, engine.rounding())
+            action = stages.judge(search, f, profiled.rounding(engine.total, r * r, dof))
         if action == ACCEPTED or request < 0:
-            r = float(work.result[profiled.PIVOT])
-            dof = engine.dof(reml)
             stages.solve_top(engine.assembled.arrays, work, engine.trunk)
             engine.team.run(stages.solve, engine.n_chunks, engine.assembled.arrays, work)
             if request == profiled.SOLUTION:

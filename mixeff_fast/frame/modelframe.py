@@ -158,7 +158,7 @@ def build_frame(
     total_offset = read_offset(formula, rows, states, learn=True)
     note_levels(formula, groups, rows)
     if response.ndim == 1 and response_levels is None:
-        check_scale(formula.response.name, response, rows)
+        check_scale(formula.response.name, response)
     check_scales(variables, rows)
     scheme = DataScheme(
         formula,

@@ -186,7 +186,7 @@ def _conclude(scan: Scan, facts: Facts, rows: RowReader, wanted: dict[str, Varia
     for note in known.frame.notes:
         issue(note)
     sample = known.read(rows)
-    check_scale(facts.formula.response.name, sample.response, rows)
+    check_scale(facts.formula.response.name, sample.response)
     check_scales(sample.variables, rows)
     if rows.notes:
         facts = replace(facts, notes=tuple(rows.notes))

@@ -192,7 +192,7 @@ def check_scales(variables: Mapping[str, NumericVariable | FactorVariable], rows
     spread: dict[str, float] = {}
     for key, variable in variables.items():
         if isinstance(variable, NumericVariable) and variable.values.ndim == 1:
-            spread[key] = check_scale(key, variable.values, rows)
+            spread[key] = check_scale(key, variable.values)
     spread = {key: value for key, value in spread.items() if value > 0.0}
     if not spread:
         return
@@ -207,7 +207,7 @@ def check_scales(variables: Mapping[str, NumericVariable | FactorVariable], rows
     rows.notes.append(issue(Note("predictor_scales", message, None, {"standard_deviations": spread})))
 
 
-def check_scale(key: str, values: Floats, rows: RowReader) -> float:
+def check_scale(key: str, values: Floats) -> float:
     """Return the standard deviation of an evenly spaced sample of rows; 0 for a constant.
 
     Raises
@@ -215,7 +215,7 @@ def check_scale(key: str, values: Floats, rows: RowReader) -> float:
     DataError
         If the squares of such numbers, or of their ratios, could not be told in double precision.
     """
-    found = _standard_deviation(values[:: max(1, rows.n // _SAMPLED_ROWS)])
+    found = _standard_deviation(values[:: max(1, len(values) // _SAMPLED_ROWS)])
     if found == 0.0 or _TINY < found < _HUGE:
         return found
     raise DataError(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import polars as pl
 
-from mixeff_fast.compile import compile_lmm
-from mixeff_fast.errors import ArgumentError, ConvergenceNotice, DataError, RankNotice
+from mixeff_fast.errors import ArgumentError, ConvergenceNotice, RankNotice
 from mixeff_fast.fit import matrices, tables
 from mixeff_fast.fit.lmm import conditional_covariances, fit_lmm
+from mixeff_fast.fit.response import keep_design
 from mixeff_fast.formula import update_formula
 from mixeff_fast.frame.notices import warn
 from mixeff_fast.inference import theta as theta_inference
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mixeff_fast.fit.control import Control
     from mixeff_fast.fit.engine import Engine
     from mixeff_fast.fit.lmm import LmmResult
+    from mixeff_fast.fit.response import Design
     from mixeff_fast.report.summary import Summary
     from mixeff_fast.schemas.fit import FitArtifact, OptimizerCertificate
     from mixeff_fast.vocabulary import ResidualType
@@ -43,15 +44,19 @@ def _is_list(value: Any) -> bool:
     return np.iterable(value) and not isinstance(value, str)
 
 
-def fit_spec(spec: ModelSpec, reml: bool, control: Control) -> LinearMixedModel:
-    """Fit a compiled model and issue the notices that the fit gives rise to."""
-    engine, result = fit_lmm(spec.compiled, reml, control, spec._source)
-    names = [n for n, gone in zip(spec.compiled.fixed.names, result.aliased.tolist(), strict=True) if gone]
+def note_aliased(names: list[str]) -> None:
+    """Say which fixed-effect columns are left out, if any."""
     if names:
         warn(
             f"the fixed-effect columns are rank deficient; left out as combinations of others: {', '.join(names)}",
             RankNotice,
         )
+
+
+def fit_spec(spec: ModelSpec, reml: bool, control: Control) -> LinearMixedModel:
+    """Fit a compiled model and issue the notices that the fit gives rise to."""
+    engine, result = fit_lmm(spec.compiled, reml, control, spec._source)
+    note_aliased([n for n, gone in zip(spec.compiled.fixed.names, result.aliased.tolist(), strict=True) if gone])
     if result.certificate.status in ("not_optimized", "not_identifiable"):
         warn(f"the fit is {result.certificate.status}: {result.certificate.reason}", ConvergenceNotice)
     return LinearMixedModel(spec, control, engine, result)
@@ -73,11 +78,20 @@ class LinearMixedModel(LmmNumbers):
         The numbers, as a frozen record.
     """
 
-    def __init__(self, spec: ModelSpec, control: Control, engine: Engine, result: LmmResult) -> None:
+    def __init__(
+        self, spec: ModelSpec, control: Control, engine: Engine, result: LmmResult, design: Design | None = None
+    ) -> None:
         self.spec = spec
         self.control = control
         self.result = result
         self._engine = engine
+        self._kept_design = design
+
+    @property
+    def _design(self) -> Design:
+        if self._kept_design is None:
+            self._kept_design = keep_design(self.spec.compiled, self._engine.assembled)
+        return self._kept_design
 
     def fixef(self) -> pl.DataFrame:
         """Fixed effects as a table: ``term``, ``estimate`` (null where aliased)."""
@@ -287,32 +301,16 @@ class LinearMixedModel(LmmNumbers):
         return pl.DataFrame({f"sim_{i + 1}": draws[i] for i in range(nsim)})
 
     def refit(self, newresp: Any) -> LinearMixedModel:
-        """The same model fitted to a new response.
+        """The same model fitted to a new response, from this fit's theta. For many see :meth:`ModelSpec.prepare`.
 
         Parameters
         ----------
         newresp
             One finite number per row in the fit (an array, list or Polars series).
         """
-        try:
-            given = np.asarray(newresp)
-            # NumPy would read numbers out of strings, and drop the imaginary part of complex ones.
-            if given.dtype.kind not in "biufO" or any(isinstance(v, str) for v in given.flat if given.dtype.kind == "O"):
-                raise TypeError(f"its type is {given.dtype}")
-            y = np.ascontiguousarray(given, np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"the new response is not numeric ({error}); give one number per row of the fit") from error
-        frame = self.spec.compiled.frame
-        if y.shape != (frame.n,):
-            raise DataError(f"the new response has shape {y.shape}; the fit has {frame.n} rows", nobs=frame.n)
-        bad = np.flatnonzero(~np.isfinite(y))
-        if len(bad):
-            raise DataError(
-                f"the new response is not finite in rows {bad[:5].tolist()} ({len(bad)} rows)",
-                rows=bad[:5].tolist(), count=len(bad),
-            )
-        spec = ModelSpec(self.spec.call, compile_lmm(replace(frame, response=y)))
-        return spec.fit(reml=self.reml, control=self.control)
+        from mixeff_fast.models.prepared import PreparedModel
+
+        return PreparedModel(self.spec, self.reml, self.control, self._design, self.theta.tolist()).refit(newresp)
 
     def update(self, formula: str | None = None, **changes: Any) -> LinearMixedModel:
         """Fit again with changes.
@@ -339,7 +337,7 @@ class LinearMixedModel(LmmNumbers):
         text = self.call.formula
         if formula is not None:
             text = update_formula(self.spec.compiled.formula, formula)
-        call = replace(self.call, formula=text, **{k: v for k, v in changes.items() if k in known})
+        call = self.call.updated(text, {k: v for k, v in changes.items() if k in known})
         control = changes.get("control", replace(self.control, start=None))
         return compile_call(call).fit(reml=changes.get("reml", self.reml), control=control)
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from mixeff_fast.compile import CompiledModel, compile_lmm
-from mixeff_fast.errors import ArgumentError, InferenceUnavailable
+from mixeff_fast.errors import ArgumentError, DataError, InferenceUnavailable
 from mixeff_fast.formula import model_formula, render
 from mixeff_fast.frame import ModelFrame, build_frame
+from mixeff_fast.frame.columns import frozen
 from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
 from mixeff_fast.models.arguments import flag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from mixeff_fast.fit.control import Control
     from mixeff_fast.fit.statistics_fit import StatisticsSource
     from mixeff_fast.models.lmm import LinearMixedModel
+    from mixeff_fast.models.prepared import PreparedModel
     from mixeff_fast.schemas.compiled import CompiledModelArtifact
     from mixeff_fast.vocabulary import NaAction
 
@@ -35,9 +40,49 @@ class Call:
     subset: Any
     na_action: NaAction
     contrasts: Mapping[str, Any] | None
+    # what a refit put in place of the response: one value per row of the data, NaN for rows that were not in the fit
+    response: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def frame(self) -> ModelFrame:
         """Read the data."""
+        frame = self._read()
+        if self.response is None:
+            return frame
+        y = self.response if frame.kept_rows is None else self.response[frame.kept_rows]
+        missing = np.flatnonzero(np.isnan(y))
+        if len(missing):
+            rows = missing[:5] if frame.kept_rows is None else frame.kept_rows[missing[:5]]
+            raise DataError(
+                f"the model was refitted to a response that has no value for rows {rows.tolist()} ({len(missing)} rows), which "
+                "were not in the fit; give data= with the response among its columns",
+                rows=rows.tolist(), count=len(missing),
+            )
+        return replace(frame, response=frozen(y))
+
+    def with_response(self, frame: ModelFrame, y: NDArray[np.float64]) -> Call:
+        """The call for a new response to the rows of ``frame``."""
+        response = y
+        if frame.kept_rows is not None:
+            response = np.full(frame.n_source_rows, np.nan)
+            response[frame.kept_rows] = y
+        return replace(self, response=frozen(response))
+
+    def updated(self, formula: str, changes: Mapping[str, Any]) -> Call:
+        """The call with another formula and other arguments; other data come with a response of their own."""
+        call = replace(self, formula=formula, **changes)
+        if self.response is None:
+            return call
+        if "data" in changes:
+            return replace(call, response=None)
+        if model_formula(formula).response != model_formula(self.formula).response:
+            raise ArgumentError(
+                "the model was refitted to a new response, which another left-hand side would not read; give data= with the "
+                "response among its columns",
+                argument="formula",
+            )
+        return call
+
+    def _read(self) -> ModelFrame:
         if self.na_action not in ("error", "omit"):
             raise ArgumentError(f'na_action is "error" or "omit", not {self.na_action!r}', argument="na_action")
         return build_frame(
@@ -49,6 +94,17 @@ class Call:
             na_action=self.na_action,
             contrasts=self.contrasts,
         )
+
+
+def _settings(control: Any) -> Control:
+    from mixeff_fast.fit.control import DEFAULT_CONTROL, Control
+
+    if control is not None and not isinstance(control, Control):
+        raise ArgumentError(
+            f"control is made by control(...), such as mf.control(verbose=1), not of type {type(control).__name__}",
+            argument="control",
+        )
+    return DEFAULT_CONTROL if control is None else control
 
 
 class ModelSpec:
@@ -90,6 +146,26 @@ class ModelSpec:
         """The artifact as JSON text; ``pretty`` indents it."""
         return self.artifact.model_dump_json(indent=2 if pretty else None)
 
+    def prepare(self, *, reml: bool = True, control: Control | None = None) -> PreparedModel:
+        """Get ready to fit the model to other responses: all that does not depend on the response is computed here, once.
+
+        Raises
+        ------
+        FitError
+            ``rank_saturated_fixed_effects``, ``memory_limit``.
+
+        Examples
+        --------
+        >>> import mixeff_fast as mf
+        >>> data = mf.datasets.load("Dyestuff")
+        >>> ready = mf.compile_model("Yield ~ 1 + (1 | Batch)", data).prepare(reml=False)
+        >>> ready.refit(2.0 * data["Yield"]).beta.round(3).tolist()
+        [3055.0]
+        """
+        from mixeff_fast.models.prepared import prepare_spec
+
+        return prepare_spec(self, flag("reml", reml), _settings(control))
+
     def fit(self, *, reml: bool = True, control: Control | None = None) -> LinearMixedModel:
         """Fit the model: what :func:`lmm` gives.
 
@@ -100,15 +176,9 @@ class ModelSpec:
         >>> round(spec.fit(reml=False).deviance, 4)
         327.3271
         """
-        from mixeff_fast.fit.control import DEFAULT_CONTROL, Control
         from mixeff_fast.models.lmm import fit_spec
 
-        if control is not None and not isinstance(control, Control):
-            raise ArgumentError(
-                f"control is made by control(...), such as mf.control(verbose=1), not of type {type(control).__name__}",
-                argument="control",
-            )
-        return fit_spec(self, flag("reml", reml), DEFAULT_CONTROL if control is None else control)
+        return fit_spec(self, flag("reml", reml), _settings(control))
 
     def __repr__(self) -> str:
         from mixeff_fast.report.compiled import compiled_text
