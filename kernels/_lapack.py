@@ -24,7 +24,7 @@ import numpy as np
 import scipy
 from numba.core import cgutils, types
 
-from mixeff_fast.kernels._cache import inner_kernel, kernel
+from mixeff_fast.kernels._cache import kernel
 
 # An intrinsic's own signature is not the one it is called with.
 intrinsic: Any = numba.extending.intrinsic
@@ -38,7 +38,6 @@ _LANES = frozenset({"reassoc", "contract"})
 _NO = np.uint8(ord("N"))
 _TRANSPOSED = np.uint8(ord("T"))
 _UPPER = np.uint8(ord("U"))
-_LEFT = np.uint8(ord("L"))
 _RIGHT = np.uint8(ord("R"))
 
 _CHAR = types.CPointer(types.uint8)
@@ -272,75 +271,4 @@ def rank_k_update(alpha: float, a: Any, transposed: bool, k: int, beta: float, c
         dsyrk(
             reference(_UPPER), reference(operation), int_reference(n), int_reference(k), reference(alpha),
             address(a, 0), leading_dimension(a), reference(beta), address(c, 0), leading_dimension(c),
-        )
-
-
-@kernel("int64(float64[:, ::1], int64, int64)", role="inner")
-def cholesky_tile(a: Any, first: int, n: int) -> int:
-    """``cholesky_lower`` of the ``n`` by ``n`` block that begins on the diagonal at ``first``."""
-    if first == 0:
-        return cholesky_lower(a, n)
-    info = int_reference(0)
-    start = first * a.shape[1] + first
-    dpotrf(reference(_UPPER), int_reference(n), address(a, start), leading_dimension(a), info)
-    code: int = dereference(info)
-    for i in range(n if code == 0 else 0):
-        if np.isnan(a[first + i, first + i]):
-            return i + 1
-    return code
-
-
-@inner_kernel
-def solve_rows(low: Any, l0: int, n: int, x: Any, x0: int, ldx: int, rows: int, transposed: bool) -> None:
-    """X inv(L), or X inv(L'), in place: X is ``rows`` by ``n`` and begins at ``x0``, L at ``l0``."""
-    if rows > 0 and n > 0:
-        operation = _TRANSPOSED if transposed else _NO
-        dtrsm(
-            reference(_LEFT), reference(_UPPER), reference(operation), reference(_NO),
-            int_reference(n), int_reference(rows), reference(1.0),
-            address(low, l0), leading_dimension(low), address(x, x0), int_reference(ldx),
-        )
-
-
-@inner_kernel
-def multiply(
-    alpha: float, a: Any, a0: int, lda: int, turned: bool, b: Any, b0: int, ldb: int, beta: float, c: Any, c0: int, ldc: int,
-    rows: int, columns: int, inner: int
-) -> None:
-    """C = alpha A B + beta C, or with ``turned`` alpha A' B + beta C, C being ``rows`` by ``columns``; each begins at its
-    offset in memory and has its own leading dimension."""
-    if rows > 0 and columns > 0:
-        operation = _TRANSPOSED if turned else _NO
-        dgemm(
-            reference(_NO), reference(operation), int_reference(columns), int_reference(rows), int_reference(inner),
-            reference(alpha), address(b, b0), int_reference(ldb), address(a, a0), int_reference(lda), reference(beta),
-            address(c, c0), int_reference(ldc),
-        )
-
-
-@inner_kernel
-def multiply_turned(
-    alpha: float, a: Any, a0: int, lda: int, b: Any, b0: int, ldb: int, beta: float, c: Any, c0: int, ldc: int,
-    rows: int, columns: int, inner: int
-) -> None:
-    """C = alpha A B' + beta C, C being ``rows`` by ``columns``."""
-    if rows > 0 and columns > 0:
-        dgemm(
-            reference(_TRANSPOSED), reference(_NO), int_reference(columns), int_reference(rows), int_reference(inner),
-            reference(alpha), address(b, b0), int_reference(ldb), address(a, a0), int_reference(lda), reference(beta),
-            address(c, c0), int_reference(ldc),
-        )
-
-
-@inner_kernel
-def multiply_symmetric(
-    alpha: float, a: Any, a0: int, lda: int, s: Any, n: int, beta: float, c: Any, c0: int, ldc: int, rows: int
-) -> None:
-    """C = alpha A S + beta C with S the leading ``n`` by ``n`` block of a symmetric matrix, of which the lower triangle
-    is read."""
-    if rows > 0 and n > 0:
-        dsymm(
-            reference(_LEFT), reference(_UPPER), int_reference(n), int_reference(rows), reference(alpha),
-            address(s, 0), leading_dimension(s), address(a, a0), int_reference(lda), reference(beta),
-            address(c, c0), int_reference(ldc),
         )

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 @kernel
 def accumulate_factor(
-    codes: Int32, z: Float, xy: Float, first_block: int, diag_ptr: Int64, panel_ptr: Int64, panel_cols: Int64,
-    diag: Float, panel: Float
+    blocks: Int32, z: Float, xy: Float, diag_ptr: Int64, panel_ptr: Int64, panel_cols: Int64, diag: Float, panel: Float
 ) -> None:
-    """Add ``Z'Z`` to the diagonal blocks and ``Z'[X y]`` to the border of the panels, over a chunk of rows."""
-    n = codes.shape[0]
+    """Add ``Z'Z`` to the diagonal blocks and ``Z'[X y]`` to the border of the panels, over rows of which ``blocks`` tells the
+    block."""
+    n = blocks.shape[0]
     w = z.shape[1]
     border = xy.shape[1]
     for r in range(n):
-        b = first_block + codes[r]
+        b = blocks[r]
         d0 = diag_ptr[b]
         nc = panel_cols[b]
         p0 = panel_ptr[b] + nc - border
@@ -34,29 +34,38 @@ def accumulate_factor(
 
 @kernel
 def accumulate_pair(
-    codes_a: Int32, z_a: Float, first_a: int, codes_b: Int32, z_b: Float, first_b: int, neighbour_ptr: Int64,
-    neighbour: Int32, neighbour_off: Int32, panel_ptr: Int64, panel_cols: Int64, panel: Float
+    blocks_a: Int32, z_a: Float, blocks_b: Int32, z_b: Float, neighbour_ptr: Int64, neighbour: Int32, neighbour_off: Int32,
+    panel_ptr: Int64, panel_cols: Int64, panel: Float
 ) -> None:
-    """Add ``Z_a'Z_b`` over a chunk of rows; the panel columns of a pair of levels are found by bisection."""
+    """Add ``Z_a'Z_b`` over rows to the panel of whichever block is eliminated first; its columns of a pair of levels are
+    found by bisection."""
     wa = z_a.shape[1]
     wb = z_b.shape[1]
-    for r in range(codes_a.shape[0]):
-        a = first_a + codes_a[r]
-        b = first_b + codes_b[r]
-        low = neighbour_ptr[a]
-        high = neighbour_ptr[a + 1] - 1
+    for r in range(blocks_a.shape[0]):
+        a = blocks_a[r]
+        b = blocks_b[r]
+        first = min(a, b)
+        second = max(a, b)
+        low = neighbour_ptr[first]
+        high = neighbour_ptr[first + 1] - 1
         while low < high:
             middle = (low + high) // 2
-            if neighbour[middle] < b:
+            if neighbour[middle] < second:
                 low = middle + 1
             else:
                 high = middle
-        nc = panel_cols[a]
-        o = panel_ptr[a] + neighbour_off[low]
-        for i in range(wa):
-            zi = z_a[r, i]
-            for j in range(wb):
-                panel[o + i * nc + j] += zi * z_b[r, j]
+        nc = panel_cols[first]
+        o = panel_ptr[first] + neighbour_off[low]
+        if a < b:
+            for i in range(wa):
+                zi = z_a[r, i]
+                for j in range(wb):
+                    panel[o + i * nc + j] += zi * z_b[r, j]
+        else:
+            for i in range(wb):
+                zi = z_b[r, i]
+                for j in range(wa):
+                    panel[o + i * nc + j] += zi * z_a[r, j]
 
 
 @kernel

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mixeff_fast.kernels._cache import inner_kernel, small_kernel
-from mixeff_fast.kernels._lapack import cholesky_tile, inverse_from_cholesky, multiply, multiply_turned, solve_rows
+from mixeff_fast.kernels._panels import cholesky_at, inverse_at, multiply_at, solve_rows_at
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.structure import CrossProduct, DenseTrunk, Float, Int64, Plan, Workspace
@@ -76,7 +76,8 @@ def receive(plan: Plan, work: Workspace, trunk: DenseTrunk, first: int, step: in
             end = run_of_full(plan, b, plan.n_sparse)
             if end > b:
                 rows = plan.block_col[end - 1] + plan.width[plan.block_factor[end - 1]] - plan.block_col[b]
-                multiply(-1.0, panel, p0 + lo, nc, True, panel, p0, nc, 1.0, values, lo * m, m, hi - lo, min(hi, m), rows)
+                multiply_at(True, False, hi - lo, min(hi, m), rows, -1.0, panel, p0 + lo, nc, panel, p0, nc, 1.0, trunk.flat,
+                            lo * m, m)
                 b = end
                 continue
             n = trunk_columns(plan, b, columns)
@@ -165,34 +166,34 @@ def factor_diagonal(trunk: DenseTrunk, j: int) -> int:
     """Factor the diagonal tile of step j; 0, or where a pivot is not positive."""
     m = trunk.values.shape[1]
     j0 = j * TILE
-    return cholesky_tile(trunk.values, j0, min(j0 + TILE, m) - j0)
+    return int(cholesky_at(trunk.flat, j0 * m + j0, m, min(j0 + TILE, m) - j0))
 
 
 @inner_kernel
 def factor_rows(trunk: DenseTrunk, j: int, first: int, step: int) -> None:
     """The rows below the diagonal tile of step j, in tiles from ``j0 + TILE`` on; the border's rows go with the last."""
-    a = trunk.values
-    m = a.shape[1]
+    a = trunk.flat
+    height, m = trunk.values.shape
     j0 = j * TILE
-    width = min(j0 + TILE, m) - j0
-    rows = a.shape[0] - j0 - width
-    for task in range(first, n_tiles(rows), step):
-        i0 = j0 + width + task * TILE
-        count = min(i0 + TILE, a.shape[0]) - i0
-        solve_rows(a, j0 * m + j0, width, a, i0 * m + j0, m, count, True)
+    j1 = min(j0 + TILE, m)
+    for task in range(first, n_tiles(height - j1), step):
+        i0 = j1 + task * TILE
+        i1 = min(i0 + TILE, height)
+        solve_rows_at(a, j0 * m + j0, m, j1 - j0, a, i0 * m + j0, m, i1 - i0, True)
 
 
 @inner_kernel
 def update_rows(trunk: DenseTrunk, j: int, first: int, step: int) -> None:
     """Subtract step j's products from the rows below, which reach as far as their own diagonal tile."""
-    a = trunk.values
-    m = a.shape[1]
+    a = trunk.flat
+    height, m = trunk.values.shape
     j0 = j * TILE
     j1 = min(j0 + TILE, m)
-    for task in range(first, n_tiles(a.shape[0] - j1), step):
+    for task in range(first, n_tiles(height - j1), step):
         i0 = j1 + task * TILE
-        i1 = min(i0 + TILE, a.shape[0])
-        multiply_turned(-1.0, a, i0 * m + j0, m, a, j1 * m + j0, m, 1.0, a, i0 * m + j1, m, i1 - i0, min(i1, m) - j1, j1 - j0)
+        i1 = min(i0 + TILE, height)
+        multiply_at(False, True, i1 - i0, min(i1, m) - j1, j1 - j0, -1.0, a, i0 * m + j0, m, a, j1 * m + j0, m, 1.0, a,
+                    i0 * m + j1, m)
 
 
 @inner_kernel
@@ -210,25 +211,25 @@ def factor_trunk(trunk: DenseTrunk) -> int:
 @inner_kernel
 def spread_rows(trunk: DenseTrunk, j: int, first: int, step: int) -> None:
     """``scratch = U = L_RJ L_JJ^{-1}`` for the rows R below step j's diagonal tile."""
-    a = trunk.values
+    a = trunk.flat
     u = trunk.scratch
-    m = a.shape[1]
+    height, m = trunk.values.shape
     j0 = j * TILE
     j1 = min(j0 + TILE, m)
-    for task in range(first, n_tiles(a.shape[0] - j1), step):
+    for task in range(first, n_tiles(height - j1), step):
         i0 = j1 + task * TILE
-        i1 = min(i0 + TILE, a.shape[0])
+        i1 = min(i0 + TILE, height)
         for i in range(i0, i1):
             for c in range(j1 - j0):
-                u[i, c] = a[i, j0 + c]
-        solve_rows(a, j0 * m + j0, j1 - j0, u, i0 * TILE, TILE, i1 - i0, False)
+                u[i * TILE + c] = a[i * m + j0 + c]
+        solve_rows_at(a, j0 * m + j0, m, j1 - j0, u, i0 * TILE, TILE, i1 - i0, False)
 
 
 @inner_kernel
 def invert_rows(plan: Plan, work: Workspace, trunk: DenseTrunk, j: int, first: int, step: int) -> None:
     """``S_RJ = -S_RR U``. The diagonal tiles of S are whole, so that a row of tiles and the column below it are two
     products; the border's rows are the last task."""
-    s = trunk.values
+    s = trunk.flat
     u = trunk.scratch
     m = plan.trunk_size
     border = plan.border
@@ -238,23 +239,25 @@ def invert_rows(plan: Plan, work: Workspace, trunk: DenseTrunk, j: int, first: i
     count = n_tiles(m - j1)
     for task in range(first, count + 1, step):
         if task == count:
-            multiply(-1.0, s, m * m + j1, m, False, u, j1 * TILE, TILE, 0.0, s, m * m + j0, m, border, width, m - j1)
+            o = m * m + j0
+            multiply_at(False, False, border, width, m - j1, -1.0, s, m * m + j1, m, u, j1 * TILE, TILE, 0.0, s, o, m)
             for i in range(border):
                 for t in range(border):
                     f = work.inverse_border[i, t]
                     for c in range(width):
-                        s[m + i, j0 + c] -= f * u[m + t, c]
+                        s[o + i * m + c] -= f * u[(m + t) * TILE + c]
             continue
         i0 = j1 + task * TILE
         i1 = min(i0 + TILE, m)
-        multiply(-1.0, s, i0 * m + j1, m, False, u, j1 * TILE, TILE, 0.0, s, i0 * m + j0, m, i1 - i0, width, i1 - j1)
-        multiply(-1.0, s, i1 * m + i0, m, True, u, i1 * TILE, TILE, 1.0, s, i0 * m + j0, m, i1 - i0, width, m + border - i1)
+        o = i0 * m + j0
+        multiply_at(False, False, i1 - i0, width, i1 - j1, -1.0, s, i0 * m + j1, m, u, j1 * TILE, TILE, 0.0, s, o, m)
+        multiply_at(True, False, i1 - i0, width, m + border - i1, -1.0, s, i1 * m + i0, m, u, i1 * TILE, TILE, 1.0, s, o, m)
 
 
 @inner_kernel
 def invert_diagonal(plan: Plan, trunk: DenseTrunk, j: int) -> None:
     """``S_JJ = L_JJ^{-T} L_JJ^{-1} - U'S_RJ``, both triangles."""
-    s = trunk.values
+    s = trunk.flat
     m = plan.trunk_size
     tile = trunk.tile
     j0 = j * TILE
@@ -262,14 +265,14 @@ def invert_diagonal(plan: Plan, trunk: DenseTrunk, j: int) -> None:
     width = j1 - j0
     for i in range(width):
         for c in range(i + 1):
-            tile[i, c] = s[j0 + i, j0 + c]
-    inverse_from_cholesky(tile, width)
-    multiply(-1.0, trunk.scratch, j1 * TILE, TILE, True, s, j1 * m + j0, m, 1.0, tile, 0, tile.shape[1], width, width,
-             m + plan.border - j1)
+            tile[i * width + c] = s[(j0 + i) * m + j0 + c]
+    inverse_at(tile, 0, width, width)
+    multiply_at(True, False, width, width, m + plan.border - j1, -1.0, trunk.scratch, j1 * TILE, TILE, s, j1 * m + j0, m, 1.0,
+                tile, 0, width)
     for i in range(width):
         for c in range(i + 1):
-            s[j0 + i, j0 + c] = tile[i, c]
-            s[j0 + c, j0 + i] = tile[i, c]
+            s[(j0 + i) * m + j0 + c] = tile[i * width + c]
+            s[(j0 + c) * m + j0 + i] = tile[i * width + c]
 
 
 @inner_kernel

@@ -173,31 +173,40 @@ def eliminate(plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chai
 
 
 @inner_kernel
-def finish_border(plan: Plan, cross: CrossProduct, work: Workspace, trunk: DenseTrunk | None) -> float:
-    """Factor the border. Returns log|M_RE|, NaN when any pivot was not positive."""
+def sum_border(plan: Plan, cross: CrossProduct, work: Workspace) -> float:
+    """What the sparse blocks leave of the border; returns their log-determinant, NaN when a pivot was not positive."""
     size = plan.border
-    low = work.border
     n_chunks = work.chunk_logdet.shape[0]
     for i in range(size):
         for j in range(i + 1):
             s = 0.0
             for c in range(n_chunks):
                 s += work.chunk_border[c, i * size + j]
-            low[i, j] = cross.border[i, j] - s
+            work.border[i, j] = cross.border[i, j] - s
     logdet = 0.0
     for c in range(n_chunks):
         logdet += work.chunk_logdet[c]
-    if trunk is not None:
-        m = plan.trunk_size
-        values = trunk.values
-        for i in range(size):
-            for j in range(i + 1):
-                s = 0.0
-                for x in range(m):
-                    s += values[m + i, x] * values[m + j, x]
-                low[i, j] -= s
-        for i in range(m):
-            logdet += 2.0 * math.log(values[i, i])
-    if cholesky_lower(low, size) != 0:
-        return math.nan
     return logdet
+
+
+@inner_kernel
+def take_trunk(plan: Plan, work: Workspace, trunk: DenseTrunk) -> float:
+    """Take a dense trunk out of the border; returns its log-determinant."""
+    m = plan.trunk_size
+    values = trunk.values
+    for i in range(plan.border):
+        for j in range(i + 1):
+            s = 0.0
+            for x in range(m):
+                s += values[m + i, x] * values[m + j, x]
+            work.border[i, j] -= s
+    logdet = 0.0
+    for i in range(m):
+        logdet += 2.0 * math.log(values[i, i])
+    return logdet
+
+
+@inner_kernel
+def factor_border(work: Workspace, logdet: float) -> float:
+    """Factor the border; ``logdet``, or NaN when a pivot is not positive."""
+    return logdet if cholesky_lower(work.border, work.border.shape[0]) == 0 else math.nan

@@ -11,11 +11,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mixeff_fast.kernels._cache import inner_kernel, small_kernel
-from mixeff_fast.kernels._lapack import inverse_from_cholesky, multiply, multiply_symmetric
+from mixeff_fast.kernels._lapack import inverse_from_cholesky
+from mixeff_fast.kernels._panels import multiply_at, multiply_symmetric_at
 from mixeff_fast.kernels.dense import run_of_full, trunk_columns
+from mixeff_fast.kernels.supernodal_gather import gather_supernodes
 
 if TYPE_CHECKING:
-    from mixeff_fast.kernels.structure import CrossProduct, DenseTrunk, Float, Int32, Int64, Plan, Workspace
+    from mixeff_fast.kernels.structure import (
+        CrossProduct,
+        DenseTrunk,
+        Float,
+        Int32,
+        Int64,
+        Plan,
+        SparseTrunk,
+        Workspace,
+    )
 
 # rows of the panels of full blocks that are multiplied with the trunk's inverse at a time
 RUN_ROWS = 128
@@ -232,8 +243,8 @@ def gather_full(plan: Plan, trunk: DenseTrunk, rows: int, u: Float, q: Float) ->
     border = plan.border
     nc = m + border
     values = trunk.values
-    multiply_symmetric(-1.0, u, 0, nc, values, m, 0.0, q, 0, nc, rows)
-    multiply(-1.0, u, m, nc, False, values, m * m, m, 1.0, q, 0, nc, rows, m, border)
+    multiply_symmetric_at(rows, m, -1.0, u, 0, nc, trunk.flat, 0, m, 0.0, q, 0, nc)
+    multiply_at(False, False, rows, m, border, -1.0, u, m, nc, trunk.flat, m * m, m, 1.0, q, 0, nc)
     for r in range(rows):
         for i in range(border):
             s = 0.0
@@ -299,10 +310,11 @@ def own_inverse(d: Float, d0: int, w: int, nc: int, u: Float, q: Float, at: int,
 
 @inner_kernel
 def invert_blocks(
-    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, chunk: int,
-    want_gradient: bool
+    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None,
+    sparse: SparseTrunk | None, chunk: int, want_gradient: bool
 ) -> None:
-    """Selected inverse of a chunk's sparse blocks, last to first, and the chunk's gradient."""
+    """Selected inverse of a chunk's sparse blocks, last to first, and the chunk's gradient. ``sparse`` is a trunk of
+    supernodes, if that is what there is instead of a dense one."""
     # taken out of their tuples once: every access counts a reference
     width, lam_ptr, block_factor, border = plan.width, plan.lam_ptr, plan.block_factor, plan.border
     neighbour_ptr, neighbour, neighbour_off = plan.neighbour_ptr, plan.neighbour, plan.neighbour_off
@@ -344,6 +356,8 @@ def invert_blocks(
                 gather_sparse(plan, work, chain, b, u, q)
             if trunk is not None:
                 gather_trunk(plan, work, trunk, b, u, q, work.columns[chunk])
+            if sparse is not None:
+                gather_supernodes(plan, sparse, b, u, q, work.columns[chunk])
         add_border(s_border, w, nc, u, q, at)
         own_inverse(d, d0, w, nc, u, q, at, small)
         for i in range(w * w):

@@ -133,14 +133,9 @@ def block_information(
 
 
 @inner_kernel
-def trunk_information(
-    plan: Plan, work: Workspace, trunk: DenseTrunk, theta_map: ThetaMap, scoring: Scoring
-) -> None:
-    """The trunk's part: its own tangents, the half solve, and what it leaves for the fixed effects."""
-    n = scoring.slope.shape[1]
-    m = plan.trunk_size
+def trunk_tangents(plan: Plan, work: Workspace, theta_map: ThetaMap, scoring: Scoring) -> None:
+    """The trunk's own tangents."""
     beta = scoring.beta[0]
-    rows = scoring.trunk
     for b in range(plan.n_sparse, plan.block_factor.shape[0]):
         k = plan.block_factor[b]
         tangents(plan.width[k], plan.block_col[b], theta_map.owned_ptr[k], theta_map.owned_ptr[k + 1], theta_map.owned,
@@ -149,13 +144,30 @@ def trunk_information(
         for e in range(theta_map.owned_ptr[k], theta_map.owned_ptr[k + 1]):
             t = theta_map.owned[e]
             for i in range(plan.width[k]):
-                rows[row + i, t] += beta[i, t]
-    values = trunk.values
-    solve_lower(values, m, rows, n, False)
-    for x in range(m):
+                scoring.trunk[row + i, t] += beta[i, t]
+
+
+@inner_kernel
+def trunk_products(scoring: Scoring) -> None:
+    """Subtract the products of the trunk's half-solved right-hand sides."""
+    rows = scoring.trunk
+    n = rows.shape[1]
+    for x in range(rows.shape[0]):
         for t in range(n):
             for r in range(t + 1):
                 scoring.hessian[0, t, r] -= rows[x, t] * rows[x, r]
+
+
+@inner_kernel
+def trunk_information(plan: Plan, work: Workspace, trunk: DenseTrunk, theta_map: ThetaMap, scoring: Scoring) -> None:
+    """A dense trunk's part: its own tangents, the half solve, and what it leaves for the fixed effects."""
+    trunk_tangents(plan, work, theta_map, scoring)
+    rows = scoring.trunk
+    n = rows.shape[1]
+    m = plan.trunk_size
+    values = trunk.values
+    solve_lower(values, m, rows, n, False)
+    trunk_products(scoring)
     for i in range(plan.border - 1):
         for x in range(m):
             f = values[m + i, x]

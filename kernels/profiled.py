@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mixeff_fast.kernels._cache import inline_kernel, kernel
 from mixeff_fast.kernels.covariance import displace, orthogonalize, pull_back, secant_pair
 from mixeff_fast.kernels.dense import factor_trunk, invert_trunk, load, receive
-from mixeff_fast.kernels.factor import eliminate, finish_border
+from mixeff_fast.kernels.factor import eliminate, factor_border, sum_border, take_trunk
 from mixeff_fast.kernels.gradient import (
     invert_blocks,
     invert_border,
@@ -79,12 +79,15 @@ def evaluate(
     n_chunks = work.chunk_logdet.shape[0]
     for c in range(n_chunks):
         eliminate(plan, cross, lam, work, chain, c)
+    logdet = sum_border(plan, cross, work)
     if trunk is not None:
         receive(plan, work, trunk, 0, 1)
         load(plan, cross, lam, trunk, work.scratch_small[0])
         if factor_trunk(trunk) != 0:
-            work.chunk_logdet[0] = math.nan
-    return criterion(plan, work, finish_border(plan, cross, work, trunk), reml, dof)
+            logdet = math.nan
+        else:
+            logdet += take_trunk(plan, work, trunk)
+    return criterion(plan, work, factor_border(work, logdet), reml, dof)
 
 
 @inline_kernel
@@ -97,7 +100,7 @@ def invert(
     if trunk is not None:
         invert_trunk(plan, work, trunk)
     for chunk in range(work.chunk_logdet.shape[0] - 1, -1, -1):
-        invert_blocks(plan, cross, lam, work, chain, trunk, chunk, want_gradient)
+        invert_blocks(plan, cross, lam, work, chain, trunk, None, chunk, want_gradient)
     if trunk is not None:
         read_trunk(plan, cross, lam, work, trunk, want_gradient)
     if want_gradient:

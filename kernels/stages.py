@@ -5,7 +5,6 @@ Task t is done by the call with ``first <= t``, ``t = first, first + step, ...``
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from mixeff_fast.kernels import covariance, dense, factor, gradient, information, optimizer, profiled
@@ -13,10 +12,22 @@ from mixeff_fast.kernels._cache import kernel
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.optimizer import Search
-    from mixeff_fast.kernels.structure import CrossProduct, DenseTrunk, Float, Path, Plan, Scoring, ThetaMap, Workspace
+    from mixeff_fast.kernels.structure import (
+        CrossProduct,
+        DenseTrunk,
+        Float,
+        Path,
+        Plan,
+        Scoring,
+        SparseTrunk,
+        ThetaMap,
+        Workspace,
+    )
 
 _eliminate = factor.eliminate
-_finish_border = factor.finish_border
+_sum_border = factor.sum_border
+_take_trunk = factor.take_trunk
+_factor_border = factor.factor_border
 _receive = dense.receive
 _load = dense.load
 _factor_diagonal = dense.factor_diagonal
@@ -33,6 +44,8 @@ _read_trunk = gradient.read_trunk
 _sum_gradient = gradient.sum_gradient
 _block_information = information.block_information
 _trunk_information = information.trunk_information
+_trunk_tangents = information.trunk_tangents
+_trunk_products = information.trunk_products
 _finish_information = information.finish_information
 _judge = optimizer.judge
 _pull_back = covariance.pull_back
@@ -60,11 +73,8 @@ def load(plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, trunk: De
 
 
 @kernel
-def factor_diagonal(work: Workspace, trunk: DenseTrunk, j: int) -> int:
-    code = _factor_diagonal(trunk, j)
-    if code != 0:
-        work.chunk_logdet[0] = math.nan
-    return code
+def factor_diagonal(trunk: DenseTrunk, j: int) -> int:
+    return _factor_diagonal(trunk, j)
 
 
 @kernel
@@ -78,8 +88,18 @@ def update_rows(trunk: DenseTrunk, j: int, first: int, step: int) -> None:
 
 
 @kernel
-def finish(plan: Plan, cross: CrossProduct, work: Workspace, trunk: DenseTrunk | None, reml: bool, dof: float) -> float:
-    return _criterion(plan, work, _finish_border(plan, cross, work, trunk), reml, dof)
+def sum_border(plan: Plan, cross: CrossProduct, work: Workspace) -> float:
+    return _sum_border(plan, cross, work)
+
+
+@kernel
+def take_trunk(plan: Plan, work: Workspace, trunk: DenseTrunk) -> float:
+    return _take_trunk(plan, work, trunk)
+
+
+@kernel
+def finish(plan: Plan, work: Workspace, logdet: float, reml: bool, dof: float) -> float:
+    return _criterion(plan, work, _factor_border(work, logdet), reml, dof)
 
 
 @kernel
@@ -108,11 +128,22 @@ def score(
 
 
 @kernel
-def finish_score(
-    plan: Plan, work: Workspace, trunk: DenseTrunk | None, theta_map: ThetaMap, scoring: Scoring, dof: float, hessian: Float
-) -> None:
-    if trunk is not None:
-        _trunk_information(plan, work, trunk, theta_map, scoring)
+def trunk_score(plan: Plan, work: Workspace, trunk: DenseTrunk, theta_map: ThetaMap, scoring: Scoring) -> None:
+    _trunk_information(plan, work, trunk, theta_map, scoring)
+
+
+@kernel
+def trunk_tangents(plan: Plan, work: Workspace, theta_map: ThetaMap, scoring: Scoring) -> None:
+    _trunk_tangents(plan, work, theta_map, scoring)
+
+
+@kernel
+def trunk_products(scoring: Scoring) -> None:
+    _trunk_products(scoring)
+
+
+@kernel
+def finish_score(plan: Plan, work: Workspace, scoring: Scoring, dof: float, hessian: Float) -> None:
     _finish_information(plan, work, scoring, dof, hessian)
 
 
@@ -139,21 +170,23 @@ def invert_diagonal(plan: Plan, trunk: DenseTrunk, j: int) -> None:
 @kernel
 def invert(
     plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None,
-    want_gradient: bool, first: int, step: int
+    sparse: SparseTrunk | None, want_gradient: bool, first: int, step: int
 ) -> None:
     n_chunks = work.chunk_logdet.shape[0]
     for c in range(first, n_chunks, step):
-        _invert_blocks(plan, cross, lam, work, chain, trunk, n_chunks - 1 - c, want_gradient)
+        _invert_blocks(plan, cross, lam, work, chain, trunk, sparse, n_chunks - 1 - c, want_gradient)
 
 
 @kernel
-def finish_gradient(
-    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, trunk: DenseTrunk | None, want_gradient: bool, grad: Float
+def read_trunk(
+    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, trunk: DenseTrunk, want_gradient: bool
 ) -> None:
-    if trunk is not None:
-        _read_trunk(plan, cross, lam, work, trunk, want_gradient)
-    if want_gradient:
-        _sum_gradient(work, grad)
+    _read_trunk(plan, cross, lam, work, trunk, want_gradient)
+
+
+@kernel
+def sum_gradient(work: Workspace, grad: Float) -> None:
+    _sum_gradient(work, grad)
 
 
 @kernel

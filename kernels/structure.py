@@ -76,8 +76,9 @@ class DenseTrunk(NamedTuple):
     inverse), then the border's p + 1."""
 
     values: Float  # (m + p + 1) x m
-    scratch: Float  # (m + p + 1) x TILE
-    tile: Float  # TILE x TILE
+    flat: Float  # the same, flat
+    scratch: Float  # (m + p + 1) x TILE, flat
+    tile: Float  # TILE x TILE, flat
 
 
 class ThetaMap(NamedTuple):
@@ -124,3 +125,45 @@ class Path(NamedTuple):
     trial_grad: Float
     follow: Float
     follow_grad: Float
+
+
+class Supernodes(NamedTuple):
+    """A sparse trunk: sets of columns with the same rows below them, in a postorder of the assembly tree.
+
+    Columns and rows are scalar and relative to the trunk. The panel of supernode J, n_J columns and r_J rows below its
+    diagonal block, is row-major, ``(n_J + r_J + border) x n_J``: the diagonal block (lower triangle; the whole of it in a
+    selected inverse), the rows, and the border.
+    """
+
+    first: Int64  # per supernode, and the total last: first column
+    first_block: Int64  # the same in blocks of the trunk, counted from its first
+    row_ptr: Int64  # CSR of the rows
+    row: Int32  # ascending within a supernode
+    ptr: Int64  # per supernode, and the total last: offset of its panel
+    of_column: Int32  # per column: its supernode
+    parent: Int32  # the supernode of its first row, or -1
+    update_ptr: Int64  # CSR of the earlier supernodes that have rows in its columns
+    update_from: Int32
+    update_row: Int32  # which of their rows is the first in its columns
+    touch_ptr: Int64  # CSR of the chain blocks that meet it
+    touch_block: Int32
+    touch_edge: Int32  # which of their edges is the first to it
+    task_first: Int64  # ranges of supernodes that hold whole subtrees and can be done at the same time
+    task_last: Int64  # the supernode after each range
+    top: Int32  # supernodes of no range, ascending: to be factored after the ranges, inverted before them
+
+
+class SupernodeWork(NamedTuple):
+    """What one thread needs besides the panels."""
+
+    place: Int64  # per scalar column of the trunk and row of the border: its row in the panel at hand
+    rows: Int64  # as long: rows of some panel
+    product: Float  # (most rows + border) x widest
+    copy: Float  # as long
+
+
+class SparseTrunk(NamedTuple):
+    """A sparse trunk and its panels, which hold the factor, then the selected inverse."""
+
+    nodes: Supernodes
+    values: Float

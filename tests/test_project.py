@@ -40,7 +40,7 @@ MAY = {
     "schemas": set(),
     "formula": {"errors", "vocabulary"},
     "frame": {"errors", "vocabulary", "formula"},
-    "compile": {"errors", "vocabulary", "formula", "frame", "schemas"},
+    "compile": {"errors", "vocabulary", "formula", "frame", "schemas", "kernels"},
     "report": {"errors", "vocabulary", "schemas"},
 }
 THIRD_PARTY = {

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import mixeff_fast as mf
+from mixeff_fast.compile import model as model_module
+from mixeff_fast.compile.plan import make_plan
 from mixeff_fast.errors import MixeffError
 from mixeff_fast.fit import engine as engine_module
 from mixeff_fast.fit import workspace
@@ -60,6 +63,18 @@ def full() -> tuple[str, pl.DataFrame]:
     return "y ~ x + (x | a) + (x | b)", pl.DataFrame({"y": y, "x": x, "a": labels(a), "b": labels(b)})
 
 
+def overlapping(n: int = 30_000, width: int = 30) -> tuple[str, pl.DataFrame]:
+    """A chain of overlapping factors: the trunk is sparse."""
+    rng = np.random.default_rng(7)
+    codes = {f"f{k}": (np.arange(n) + k * width // 4) // width for k in range(4)}
+    y = rng.normal(size=n)
+    for own in codes.values():
+        y += 0.5 * rng.normal(size=own.max() + 1)[own]
+    return "y ~ 1 + " + " + ".join(f"(1 | {name})" for name in codes), pl.DataFrame(
+        {"y": y, **{name: labels(own) for name, own in codes.items()}}
+    )
+
+
 def nested() -> tuple[str, pl.DataFrame]:
     rng = np.random.default_rng(4)
     inner = rng.integers(0, 4_000, 40_000)
@@ -67,7 +82,7 @@ def nested() -> tuple[str, pl.DataFrame]:
     return "y ~ 1 + (1 | a) + (1 | b)", pl.DataFrame({"y": y, "a": labels(inner), "b": labels(inner // 10)})
 
 
-MODELS = {"slopes": slopes, "crossed": crossed, "full": full, "nested": nested}
+MODELS = {"slopes": slopes, "crossed": crossed, "full": full, "nested": nested, "overlapping": overlapping}
 
 
 def bits(fit: mf.LinearMixedModel) -> tuple[bytes, ...]:
@@ -108,12 +123,12 @@ def test_row_order_changes_rounding_only(name: str) -> None:
 def test_eight_callers_at_once() -> None:
     specs = [mf.compile_model(*make()) for make in MODELS.values()]
     small = mf.compile_model("Reaction ~ Days + (Days | Subject)", mf.datasets.load("sleepstudy"))
-    specs = [*specs, *[small] * 4] * 2
+    specs = [*specs, *[small] * 3] * 2
     alone = [bits(spec.fit()) for spec in specs]
     barrier = threading.Barrier(8)
 
     def fit(spec: mf.ModelSpec) -> tuple[bytes, ...]:
-        barrier.wait()
+        barrier.wait(60)
         return bits(spec.fit())
 
     with ThreadPoolExecutor(8) as pool:
@@ -193,15 +208,18 @@ def test_tiles_against_dense_matrices(name: str, reml: bool) -> None:
         assert ours == pytest.approx(slope, rel=1e-5, abs=1e-3)
 
 
+@pytest.mark.parametrize("trunk", ["dense", "sparse"])
 @checked
 @given(case=cases(aliased=None), bars=st.lists(st.booleans(), min_size=1, max_size=3))
-def test_staged_gradient_is_the_oracles(case: Case, bars: list[bool]) -> None:
-    try:
-        made = bridge(case.problem, bars)
-    except MixeffError:
-        return
+def test_staged_numbers_are_the_oracles(trunk: str, case: Case, bars: list[bool]) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_module, "make_plan", partial(make_plan, trunk=trunk))
+        try:
+            made = bridge(case.problem, bars)
+        except MixeffError:
+            return
         engine = staged(made, patch)
+    one = bridge(case.problem, bars).engine()
     lam = engine.lam(made.to_model(case.theta))
     value, gradient = engine.evaluate(lam, case.reml)
     theta = made.to_problem(engine.theta(lam))
@@ -210,6 +228,30 @@ def test_staged_gradient_is_the_oracles(case: Case, bars: list[bool]) -> None:
     )
     theirs = oracle.gradient_fd(case.problem, theta, case.reml)
     assert np.abs(made.user_gradient(engine, lam, gradient) - theirs).max() <= 1e-6 * max(1.0, float(np.abs(theirs).max()))
+    for found, expected in zip(engine.score(lam, case.reml), one.score(lam, case.reml), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8 * max(1.0, float(np.abs(expected).max())))
+    for found, expected in zip(engine.conditional_inverse(lam, case.reml), one.conditional_inverse(lam, case.reml), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_which_trunks_the_models_have() -> None:
+    found = {name: mf.compile_model(*make()).compiled.plan.trunk for name, make in MODELS.items()}
+    assert found == {"slopes": "none", "crossed": "dense", "full": "dense", "nested": "none", "overlapping": "sparse"}
+
+
+def test_a_sparse_trunk_gives_the_dense_ones_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    formula, data = overlapping(6_000)
+    fits = []
+    for trunk in ("dense", "sparse"):
+        monkeypatch.setattr(model_module, "make_plan", partial(make_plan, trunk=trunk))
+        fits.append(mf.lmm(formula, data))
+        assert fits[-1].spec.compiled.plan.trunk == trunk
+    one, other = fits
+    assert other.result.objective == pytest.approx(one.result.objective, rel=1e-11)
+    np.testing.assert_allclose(other.beta, one.beta, rtol=1e-9)
+    np.testing.assert_allclose(other.theta, one.theta, rtol=1e-6)
+    np.testing.assert_allclose(other.fitted, one.fitted, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(other.ranef(cond_var=True)["condsd"], one.ranef(cond_var=True)["condsd"], rtol=1e-6)
 
 
 def test_a_failing_task_is_reported() -> None:

@@ -12,6 +12,7 @@ from mixeff_fast.compile.model import (
     lay_out,
 )
 from mixeff_fast.compile.plan import EliminationPlan
+from mixeff_fast.compile.trunk import stored_numbers, with_border
 
 __all__ = [
     "CompiledModel",
@@ -24,4 +25,6 @@ __all__ = [
     "compile_layout",
     "compile_lmm",
     "lay_out",
+    "stored_numbers",
+    "with_border",
 ]

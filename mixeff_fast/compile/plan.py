@@ -1,7 +1,8 @@
-"""The elimination plan: which levels are eliminated one by one, and what fills a dense trunk.
+"""The elimination plan: which levels are eliminated one by one, and how the rest, the trunk, is factored.
 
 The factors eliminated block by block form a chain, each nested in the next: eliminating a level then touches exactly one
-level of every later factor in the chain, so nothing fills in, at any depth. Every other factor goes to the trunk.
+level of every later factor in the chain, so nothing fills in, at any depth. Every other factor goes to the trunk, which is
+one dense matrix or, where that is expected to be faster, supernodes of a sparse one.
 """
 
 from __future__ import annotations
@@ -11,10 +12,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixeff_fast.compile.choice import Choice, choose
+from mixeff_fast.compile.layout import Layout, block_layout, uniform_layout
+from mixeff_fast.compile.pairs import level_pairs
+from mixeff_fast.compile.trunk import dense_flops, stored_numbers, with_chain
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from mixeff_fast.compile.choice import Alternative, TrunkKind, TrunkRequest
+    from mixeff_fast.compile.pairs import Pairs
+    from mixeff_fast.kernels.structure import Supernodes
+
+    Int32 = NDArray[np.int32]
+    Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +36,17 @@ class EliminationPlan:
 
     Attributes
     ----------
+    trunk
+        How what the chain leaves is factored.
     order
-        Positions of the factors in the order they are eliminated, trunk last.
+        Positions of the factors in the order they are eliminated, trunk last; a sparse trunk mixes the levels of its own.
     n_chain
         How many of them are eliminated block by block.
     first_block, first_column
-        Per factor *position* (not order): its first block and first scalar column.
+        Per factor *position* (not order): its first block and first scalar column, if its blocks are contiguous: those of
+        the chain and of a dense trunk.
+    level_block, level_column
+        Per factor position: block and first scalar column of each level.
     width
         Per factor position: scalar columns of one block.
     neighbour_ptr, neighbour, neighbour_off
@@ -37,12 +55,17 @@ class EliminationPlan:
         Storage layout per block.
     panel_size, diag_size
         Lengths of the panel and diagonal storage, in float64.
-    flops
-        Predicted floating-point operations of one factorization.
+    supernodes
+        Of a sparse trunk, else None.
+    alternatives
+        The trunks that were considered, the chosen one among them.
+    flops, inverse_flops
+        Predicted floating-point operations of one factorization, and of one inversion of the trunk.
     bytes
         Predicted memory of cross-product and workspace.
     """
 
+    trunk: TrunkKind
     order: tuple[int, ...]
     n_chain: int
     n_sparse: int
@@ -50,46 +73,30 @@ class EliminationPlan:
     trunk_start: int
     trunk_size: int
     border: int
-    width: NDArray[np.int64]
-    first_block: NDArray[np.int64]
-    first_column: NDArray[np.int64]
-    block_factor: NDArray[np.int32]
-    block_col: NDArray[np.int64]
-    neighbour_ptr: NDArray[np.int64]
-    neighbour: NDArray[np.int32]
-    neighbour_off: NDArray[np.int32]
-    panel_ptr: NDArray[np.int64]
-    panel_cols: NDArray[np.int64]
-    diag_ptr: NDArray[np.int64]
+    width: Int64
+    first_block: Int64
+    first_column: Int64
+    level_block: tuple[Int32, ...]
+    level_column: tuple[Int64, ...]
+    block_factor: Int32
+    block_col: Int64
+    neighbour_ptr: Int64
+    neighbour: Int32
+    neighbour_off: Int32
+    panel_ptr: Int64
+    panel_cols: Int64
+    diag_ptr: Int64
     panel_size: int
     diag_size: int
+    supernodes: Supernodes | None
+    alternatives: tuple[Alternative, ...]
     flops: float
+    inverse_flops: float
     bytes: int
 
 
-def is_nested(fine: NDArray[np.int32], coarse: NDArray[np.int32], n_fine: int) -> bool:
-    """Whether every level of ``fine`` occurs under exactly one level of ``coarse``."""
-    under = np.zeros(n_fine, np.int32)
-    under[fine] = coarse
-    return bool(np.array_equal(under[fine], coarse))
-
-
-def choose_chain(codes: Sequence[NDArray[np.int32]], n_levels: Sequence[int], width: Sequence[int]) -> list[int]:
-    """The factor with the most columns, and every factor that forms a chain of nesting with it, finest first."""
-    positions = range(len(codes))
-    leaf = max(positions, key=lambda k: (n_levels[k] * width[k], n_levels[k], -k))
-    chain = [leaf]
-    for k in sorted(positions, key=lambda k: (-n_levels[k], k)):
-        if k != leaf and all(
-            is_nested(codes[i], codes[j], n_levels[i])
-            for i, j in (((c, k) if n_levels[c] >= n_levels[k] else (k, c)) for c in chain)
-        ):
-            chain.append(k)
-    return sorted(chain, key=lambda k: (-n_levels[k], k))
-
-
 def make_plan(
-    codes: Sequence[NDArray[np.int32]], n_levels: Sequence[int], width: Sequence[int], n_fixed: int
+    codes: Sequence[Int32], n_levels: Sequence[int], width: Sequence[int], n_fixed: int, trunk: TrunkRequest = "auto"
 ) -> EliminationPlan:
     """Lay out the blocks of a model.
 
@@ -101,94 +108,77 @@ def make_plan(
         Per factor, the number of levels and of random-effect columns per level.
     n_fixed
         Fixed-effect columns p; the border has p + 1.
+    trunk
+        How to factor what the chain leaves; ``"auto"`` takes what is expected to be fastest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> subject, item = np.array([0, 0, 1, 1, 2], np.int32), np.array([0, 1, 0, 1, 0], np.int32)
+    >>> plan = make_plan([item, subject], [2, 3], [1, 1], 1)
+    >>> plan.order, plan.trunk, plan.trunk_size
+    ((1, 0), 'dense', 2)
     """
-    chain = choose_chain(codes, n_levels, width)
-    trunk = sorted(
-        (k for k in range(len(codes)) if k not in chain), key=lambda k: (-n_levels[k] * width[k], k)
-    )
-    order = chain + trunk
+    pairs = level_pairs(codes, n_levels) if len(codes) > 1 else {}
+    return plan_from_pairs(pairs, n_levels, width, n_fixed, trunk)
+
+
+def plan_from_pairs(
+    pairs: Pairs, n_levels: Sequence[int], width: Sequence[int], n_fixed: int, trunk: TrunkRequest = "auto"
+) -> EliminationPlan:
+    """``make_plan`` without the rows: ``pairs`` says which levels of every two factors meet.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> plan = plan_from_pairs({(0, 1): np.array([0, 1, 2, 3, 4])}, [2, 3], [1, 1], 1)
+    >>> plan.order, plan.neighbour.tolist()
+    ((1, 0), [3, 4, 3, 4, 3])
+    """
     border = n_fixed + 1
-    first_block = np.zeros(len(codes), np.int64)
-    first_column = np.zeros(len(codes), np.int64)
-    block = column = 0
-    for k in order:
-        first_block[k], first_column[k] = block, column
-        block += n_levels[k]
-        column += n_levels[k] * width[k]
-    n_sparse = sum(n_levels[k] for k in chain)
-    trunk_start = sum(n_levels[k] * width[k] for k in chain)
-    trunk_size = column - trunk_start
-    widths = np.asarray(width, np.int64)
-    levels = np.asarray(n_levels, np.int64)
-    order_array = np.asarray(order, np.int64)
-    block_factor = np.repeat(order_array, levels[order_array]).astype(np.int32)
-    block_width = widths[block_factor]
-    block_col = np.concatenate(([0], np.cumsum(block_width)[:-1]))
-    neighbour_ptr, neighbour = _neighbours(codes, n_levels, order, first_block, block)
-    neighbour_width = block_width[neighbour]
-    before = np.concatenate(([0], np.cumsum(neighbour_width)))
-    spread = before[neighbour_ptr[1:]] - before[neighbour_ptr[:-1]]
-    neighbour_off = (before[:-1] - np.repeat(before[neighbour_ptr[:-1]], np.diff(neighbour_ptr))).astype(np.int32)
-    panel_cols = spread + border
-    panel_ptr = np.concatenate(([0], np.cumsum(block_width * panel_cols)))
-    diag_ptr = np.concatenate(([0], np.cumsum(block_width * block_width)))
+    if len(n_levels) == 1:
+        return _finish(Choice([0], [], None, ()), n_levels, border, uniform_layout(n_levels[0], width[0], border), None)
+    choice = choose(pairs, n_levels, width, border, trunk)
+    layout = block_layout(pairs, n_levels, width, border, choice)
+    supernodes = None
+    if choice.sparse is not None:
+        n_sparse = sum(n_levels[k] for k in choice.chain)
+        supernodes = with_chain(choice.sparse.supernodes, n_sparse, layout.neighbour_ptr, layout.neighbour)
+    return _finish(choice, n_levels, border, layout, supernodes)
+
+
+def _finish(
+    choice: Choice, n_levels: Sequence[int], border: int, layout: Layout, supernodes: Supernodes | None
+) -> EliminationPlan:
+    """Add up what the plan costs."""
+    width = layout.width
+    chain, n_sparse = choice.chain, sum(n_levels[k] for k in choice.chain)
+    trunk_start = sum(n_levels[k] * int(width[k]) for k in chain)
+    trunk_size = sum(n_levels[k] * int(width[k]) for k in choice.rest)
     first_filled = n_levels[chain[0]]
-    filled = int(panel_ptr[n_sparse] - panel_ptr[first_filled])
-    dense = (trunk_size + border) ** 2
-    cols = panel_cols[:n_sparse].astype(np.float64)
-    flops = float(np.sum(block_width[:n_sparse] * cols * cols)) + (trunk_size + border) ** 3 / 3.0
-    numbers = 2 * int(panel_ptr[-1]) + filled + 3 * int(diag_ptr[-1]) + 2 * dense + column
-    index_bytes = neighbour.nbytes + neighbour_off.nbytes + 44 * block
+    if layout.uniform:
+        w = int(width[0])
+        filled, flops = 0, float(n_sparse * w * border * border)
+    else:
+        filled = int(layout.panel_ptr[n_sparse] if n_sparse < len(layout.panel_ptr) else layout.panel_size)
+        filled -= int(layout.panel_ptr[first_filled]) if first_filled < n_sparse else filled
+        cols = layout.panel_cols[:n_sparse].astype(np.float64)
+        flops = float(np.sum(width[layout.block_factor[:n_sparse]] * cols * cols))
+    if choice.sparse is None:
+        own = dense_flops(trunk_size, border)
+        stored = 2 * (trunk_size + border) ** 2
+    else:
+        own = (choice.sparse.flops, choice.sparse.inverse_flops)
+        stored = stored_numbers(choice.sparse.supernodes, border)
+    numbers = 2 * layout.panel_size + filled + 3 * layout.diag_size + stored + trunk_start + trunk_size
+    arrays = [*layout.arrays(), *(() if supernodes is None else supernodes)]
     return EliminationPlan(
-        order=tuple(order),
-        n_chain=len(chain),
-        n_sparse=n_sparse,
-        first_filled=first_filled,
-        trunk_start=trunk_start,
-        trunk_size=trunk_size,
-        border=border,
-        width=widths,
-        first_block=first_block,
-        first_column=first_column,
-        block_factor=block_factor,
-        block_col=block_col,
-        neighbour_ptr=neighbour_ptr,
-        neighbour=neighbour,
-        neighbour_off=neighbour_off,
-        panel_ptr=panel_ptr[:-1].copy(),
-        panel_cols=panel_cols,
-        diag_ptr=diag_ptr[:-1].copy(),
-        panel_size=int(panel_ptr[-1]),
-        diag_size=int(diag_ptr[-1]),
-        flops=flops,
-        bytes=8 * numbers + index_bytes,
+        trunk=choice.kind, order=(*chain, *choice.rest), n_chain=len(chain), n_sparse=n_sparse, first_filled=first_filled,
+        trunk_start=trunk_start, trunk_size=trunk_size, border=border, width=width, first_block=layout.first_block,
+        first_column=layout.first_column, level_block=layout.level_block, level_column=layout.level_column,
+        block_factor=layout.block_factor, block_col=layout.block_col, neighbour_ptr=layout.neighbour_ptr,
+        neighbour=layout.neighbour, neighbour_off=layout.neighbour_off, panel_ptr=layout.panel_ptr,
+        panel_cols=layout.panel_cols, diag_ptr=layout.diag_ptr, panel_size=layout.panel_size, diag_size=layout.diag_size,
+        supernodes=supernodes, alternatives=choice.alternatives, flops=flops + own[0], inverse_flops=own[1],
+        bytes=8 * numbers + sum(array.nbytes for array in arrays),
     )
-
-
-def _neighbours(
-    codes: Sequence[NDArray[np.int32]],
-    n_levels: Sequence[int],
-    order: Sequence[int],
-    first_block: NDArray[np.int64],
-    n_blocks: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """CSR of the later blocks that each block shares a row with."""
-    if len(order) == 1:
-        return np.zeros(n_blocks + 1, np.int64), np.zeros(0, np.int32)
-    from scipy.sparse import coo_matrix
-
-    pointers = [np.zeros(1, np.int64)]
-    indices = []
-    total = 0
-    for place, k in enumerate(order[:-1]):
-        later = order[place + 1 :]
-        n = codes[k].shape[0]
-        rows = np.tile(codes[k], len(later))
-        columns = np.concatenate([codes[j] + np.int32(first_block[j]) for j in later])
-        meets = coo_matrix((np.ones(n * len(later), np.bool_), (rows, columns)), shape=(n_levels[k], n_blocks)).tocsr()
-        meets.sort_indices()
-        pointers.append(meets.indptr[1:].astype(np.int64) + total)
-        indices.append(meets.indices.astype(np.int32))
-        total += meets.nnz
-    pointers.append(np.full(n_levels[order[-1]], total, np.int64))
-    return np.concatenate(pointers), np.concatenate(indices)

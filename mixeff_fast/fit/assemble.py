@@ -10,7 +10,7 @@ import numpy as np
 
 from mixeff_fast.errors import FitError
 from mixeff_fast.fit.aliasing import aliased_columns, shares
-from mixeff_fast.fit.crossproduct import accumulate, kernel_plan
+from mixeff_fast.fit.crossproduct import accumulate, factor_blocks, kernel_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,9 +75,7 @@ def _effect_bases(model: CompiledModel, cross: CrossProduct) -> tuple[Float | No
             block = model.blocks[i]
             if block.family != "full":
                 continue
-            start = int(model.plan.diag_ptr[model.plan.first_block[k]])
-            size = factor.n_levels * factor.width**2
-            gram = cross.diag[start : start + size].reshape(-1, factor.width, factor.width).sum(axis=0)
+            gram = factor_blocks(model.plan, cross.diag, k).sum(axis=0)
             own = slice(block.first, block.first + block.width)
             found = orthogonalizer(gram[own, own], model.frame.n)
             if found is not None:

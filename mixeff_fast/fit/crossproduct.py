@@ -98,6 +98,14 @@ def _standardize(columns: Float, shift: Float, scale: Float) -> None:
             columns[:, j] *= 1.0 / unit
 
 
+def factor_blocks(plan: EliminationPlan, diag: Float, k: int) -> Float:
+    """A copy of factor k's diagonal blocks from an array of all blocks', level by level, shape (levels, width, width)."""
+    width = int(plan.width[k])
+    starts = plan.diag_ptr[plan.level_block[k]]
+    out: Float = diag[starts[:, None] + np.arange(width * width)].reshape(-1, width, width)
+    return out
+
+
 def kernel_plan(plan: EliminationPlan, n_fixed: int) -> tuple[Plan, int]:
     """The arrays kernels want, for ``n_fixed`` fixed-effect columns; also the length of ``lam``."""
     panel_cols, panel_ptr = plan.panel_cols, plan.panel_ptr
@@ -128,14 +136,15 @@ def _sum_rows(
     plan = model.plan
     for chunk in chunks(model, standard, kept, rows):
         cross.border[...] += chunk.xy.T @ chunk.xy
+        alone = len(plan.order) == 1
+        blocks = chunk.codes if alone else [own[codes] for own, codes in zip(plan.level_block, chunk.codes, strict=True)]
         for place, a in enumerate(plan.order):
-            assembly.accumulate_factor(chunk.codes[a], chunk.z[a], chunk.xy, plan.first_block[a], arrays.diag_ptr,
-                                       arrays.panel_ptr, arrays.panel_cols, cross.diag, cross.panel)
+            assembly.accumulate_factor(blocks[a], chunk.z[a], chunk.xy, arrays.diag_ptr, arrays.panel_ptr,
+                                       arrays.panel_cols, cross.diag, cross.panel)
             for b in plan.order[place + 1 :]:
                 assembly.accumulate_pair(
-                    chunk.codes[a], chunk.z[a], plan.first_block[a], chunk.codes[b], chunk.z[b], plan.first_block[b],
-                    arrays.neighbour_ptr, arrays.neighbour, arrays.neighbour_off, arrays.panel_ptr, arrays.panel_cols,
-                    cross.panel)
+                    blocks[a], chunk.z[a], blocks[b], chunk.z[b], arrays.neighbour_ptr, arrays.neighbour,
+                    arrays.neighbour_off, arrays.panel_ptr, arrays.panel_cols, cross.panel)
 
 
 def accumulate(

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixeff_fast.compile import with_border
 from mixeff_fast.errors import FitError
 from mixeff_fast.fit import staged
 from mixeff_fast.fit.assemble import Assembled, assemble
 from mixeff_fast.fit.compilation import listen
+from mixeff_fast.fit.crossproduct import factor_blocks
 from mixeff_fast.fit.standardize import standardize, term_intercept
 from mixeff_fast.fit.threads import Team
+from mixeff_fast.fit.trunks import DenseStages, SparseStages
 from mixeff_fast.fit.workspace import (
     n_chunks,
     needed_bytes,
@@ -115,11 +118,13 @@ class Engine:
             if frame.weights is not None:
                 self.log_weights = float(np.log(frame.weights).sum())
         self.rank = len(self.assembled.kept)
-        self.is_small = model.plan.flops < SMALL_FLOPS and model.plan.n_sparse < SMALL_BLOCKS
+        plan = model.plan
+        self.is_small = plan.flops < SMALL_FLOPS and plan.n_sparse < SMALL_BLOCKS and plan.supernodes is None
         self.spares_evaluations = model.n_theta * max(model.plan.flops, BLOCK_FLOPS * model.plan.n_sparse) > SPARING_FLOPS
         self.n_chunks = n_chunks(model.plan)
         self.work = new_workspace(model.plan, self.assembled, self.n_chunks)
         self.chain, self.trunk = new_trunk(model.plan, self.assembled)
+        self.stages = None if self.is_small else self._trunk_stages()
         self.theta_map = self._theta_map()
         self.scoring = new_scoring(model, self.assembled, self.work)
         self.search = new_search(model.n_theta)
@@ -134,6 +139,13 @@ class Engine:
             + 2.0 * float(np.log(standard.x_scale[self.assembled.kept]).sum())
             - (0.0 if standard.x_basis is None else 2.0 * float(np.log(np.diag(standard.x_basis)).sum()))
         )
+
+    def _trunk_stages(self) -> DenseStages | SparseStages | None:
+        arrays, cross = self.assembled.arrays, self.assembled.cross
+        if self.model.plan.supernodes is not None:
+            nodes = with_border(self.model.plan.supernodes, arrays.border)
+            return SparseStages(arrays, cross, self.work, nodes, self.team)
+        return None if self.trunk is None else DenseStages(arrays, cross, self.work, self.trunk, self.team)
 
     def _theta_map(self) -> ThetaMap:
         blocks, arrays = self.model.blocks, self.assembled.arrays
@@ -271,13 +283,9 @@ class Engine:
         """Per factor, the diagonal blocks of ``(Lambda'Z'WZLambda + I)^{-1}`` at ``lam``, shape (levels, width, width)."""
         self.path.trial[:] = lam
         self.run(reml, profiled.CONDITIONAL)
-        plan = self.model.plan
-        blocks = []
-        for k, factor in enumerate(self.model.factors):
-            start = int(plan.diag_ptr[plan.first_block[k]])
-            size = factor.n_levels * factor.width**2
-            blocks.append(self.work.inverse_diag[start : start + size].reshape(-1, factor.width, factor.width).copy())
-        return tuple(blocks)
+        return tuple(
+            factor_blocks(self.model.plan, self.work.inverse_diag, k) for k in range(len(self.model.factors))
+        )
 
 
 def available_memory() -> int:

@@ -136,8 +136,7 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
     aliased[kept] = False
     spherical, effects = [], []
     for k, factor in enumerate(model.factors):
-        start = int(plan.first_column[k])
-        u = -w[start : start + factor.n_levels * factor.width].reshape(-1, factor.width) * unit
+        u = -w[plan.level_column[k][:, None] + np.arange(factor.width)] * unit
         spherical.append(u)
         effects.append(u @ user_lambda(engine, lam, factor).T)
     theta = engine.theta(lam)

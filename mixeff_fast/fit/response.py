@@ -69,7 +69,7 @@ def _rows(model: CompiledModel, assembled: Assembled) -> Iterator[response.Rows]
         n = len(chunk.xy)
         block = np.empty((n, len(model.factors)), np.int32)
         for k, codes in enumerate(chunk.codes):
-            block[:, k] = codes + np.int32(model.plan.first_block[k])
+            block[:, k] = model.plan.level_block[k][codes]
         root = np.zeros(0) if weights is None else np.sqrt(weights[start : start + n]) / standard.root_weight
         yield response.Rows(np.ascontiguousarray(chunk.xy[:, :-1]), np.hstack(chunk.z), first, block, root)
         start += n

@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from mixeff_fast.fit.trunks import SparseStages
 from mixeff_fast.kernels import profiled, stages
-from mixeff_fast.kernels.dense import SLICES, TILE
 from mixeff_fast.kernels.optimizer import ACCEPTED, EVALUATE
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run(engine: Engine, reml: bool, request: int) -> int:
         if request >= 0:
             action = stages.judge(search, f, profiled.rounding(engine.total, r * r, dof))
         if action == ACCEPTED or request < 0:
-            stages.solve_top(engine.assembled.arrays, work, engine.trunk)
+            _solve(engine)
             engine.team.run(stages.solve, engine.n_chunks, engine.assembled.arrays, work)
             if request == profiled.SOLUTION:
                 return action
@@ -60,47 +60,44 @@ def gradients(engine: Engine, reml: bool, lams: Float, values: Float, grads: Flo
         values[k] = _evaluate(engine, lam, reml)
         if math.isfinite(values[k]):
             r = float(engine.work.result[profiled.PIVOT])
-            stages.solve_top(engine.assembled.arrays, engine.work, engine.trunk)
+            _solve(engine)
             _invert(engine, lam, dof / (r * r), n_fixed, True, grads[k])
         else:
             grads[k] = math.nan
 
 
-def _tiles(rows: int) -> int:
-    return -(-rows // TILE)
-
-
 def _evaluate(engine: Engine, lam: Float, reml: bool) -> float:
-    plan, cross, work, trunk, team = engine.assembled.arrays, engine.assembled.cross, engine.work, engine.trunk, engine.team
-    team.run(stages.eliminate, engine.n_chunks, plan, cross, lam, work, engine.chain)
+    plan, cross, work, trunk = engine.assembled.arrays, engine.assembled.cross, engine.work, engine.stages
+    engine.team.run(stages.eliminate, engine.n_chunks, plan, cross, lam, work, engine.chain)
+    logdet = float(stages.sum_border(plan, cross, work))
     if trunk is not None:
-        rows, m = trunk.values.shape
-        team.run(stages.receive, SLICES, plan, work, trunk)
-        stages.load(plan, cross, lam, work, trunk)
-        for j in range(_tiles(m)):
-            if stages.factor_diagonal(work, trunk, j) != 0:
-                break
-            below = _tiles(rows - min((j + 1) * TILE, m))
-            team.run(stages.factor_rows, below, trunk, j)
-            team.run(stages.update_rows, below, trunk, j)
-    return float(stages.finish(plan, cross, work, trunk, reml, engine.dof(reml)))
+        logdet = logdet + trunk.take() if math.isfinite(logdet) and trunk.factor(lam) else math.nan
+    return float(stages.finish(plan, work, logdet, reml, engine.dof(reml)))
+
+
+def _solve(engine: Engine) -> None:
+    if engine.stages is None:
+        stages.solve_top(engine.assembled.arrays, engine.work, None)
+    else:
+        engine.stages.solve()
 
 
 def _score(engine: Engine, dof: float) -> None:
     plan, work, theta_map, scoring = engine.assembled.arrays, engine.work, engine.theta_map, engine.scoring
     engine.team.run(stages.score, len(scoring.slope), plan, work, theta_map, scoring, engine.chain)
-    stages.finish_score(plan, work, engine.trunk, theta_map, scoring, dof, engine.search.hessian)
+    if engine.stages is not None:
+        engine.stages.score(theta_map, scoring)
+    stages.finish_score(plan, work, scoring, dof, engine.search.hessian)
 
 
 def _invert(engine: Engine, lam: Float, c: float, n_fixed: int, want_gradient: bool, grad: Float) -> None:
-    plan, cross, work, trunk, team = engine.assembled.arrays, engine.assembled.cross, engine.work, engine.trunk, engine.team
+    plan, cross, work, trunk = engine.assembled.arrays, engine.assembled.cross, engine.work, engine.stages
     stages.invert_border(plan, work, c, n_fixed)
     if trunk is not None:
-        rows, m = trunk.values.shape
-        for j in range(_tiles(m) - 1, -1, -1):
-            j1 = min((j + 1) * TILE, m)
-            team.run(stages.spread_rows, _tiles(rows - j1), trunk, j)
-            team.run(stages.invert_rows, _tiles(m - j1) + 1, plan, work, trunk, j)
-            stages.invert_diagonal(plan, trunk, j)
-    team.run(stages.invert, engine.n_chunks, plan, cross, lam, work, engine.chain, trunk, want_gradient)
-    stages.finish_gradient(plan, cross, lam, work, trunk, want_gradient, grad)
+        trunk.invert()
+    sparse = trunk.trunk if isinstance(trunk, SparseStages) else None
+    engine.team.run(stages.invert, engine.n_chunks, plan, cross, lam, work, engine.chain, engine.trunk, sparse, want_gradient)
+    if trunk is not None:
+        trunk.read(lam, want_gradient)
+    if want_gradient:
+        stages.sum_gradient(work, grad)

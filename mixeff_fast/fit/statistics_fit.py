@@ -194,7 +194,7 @@ class _Order:
         inside = np.arange(width * width)
         for start in range(0, len(packed), _LEVELS):
             part = packed[start : start + _LEVELS]
-            blocks = self._model.plan.first_block[k] + np.arange(start, start + len(part))
+            blocks = self._model.plan.level_block[k][start : start + len(part)]
             cross.diag[arrays.diag_ptr[blocks][:, None] + inside] = part[:, square]
             panel_cols = arrays.panel_cols[blocks]
             place = (arrays.panel_ptr[blocks] + panel_cols - len(chosen))[:, None, None]
@@ -215,12 +215,15 @@ class _Order:
         n_blocks = len(arrays.panel_ptr)
         holders = np.repeat(np.arange(n_blocks, dtype=np.int64), np.diff(arrays.neighbour_ptr))
         found = holders * n_blocks + arrays.neighbour
-        block = model.plan.first_block[k] + own
-        at = np.searchsorted(found, block * n_blocks + model.plan.first_block[other] + met)
+        one, two = (model.plan.level_block[x][y].astype(np.int64) for x, y in ((k, own), (other, met)))
+        block = np.minimum(one, two)
+        at = np.searchsorted(found, block * n_blocks + np.maximum(one, two))
         place = arrays.panel_ptr[block] + arrays.neighbour_off[at]
+        # a sparse trunk mixes levels: the panel is that of whichever block comes first
+        across, down = np.where(one < two, 1, arrays.panel_cols[block]), np.where(one < two, arrays.panel_cols[block], 1)
         for i in range(wk):
             for j in range(wo):
-                cross.panel[place + i * arrays.panel_cols[block] + j] = pairs.products[:, take[i, j]]
+                cross.panel[place + i * down + j * across] = pairs.products[:, take[i, j]]
 
 
 def _in_bases(statistics: Statistics, standard: Standardization, kept: Int) -> Sums:

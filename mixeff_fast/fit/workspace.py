@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixeff_fast.compile import stored_numbers
 from mixeff_fast.kernels.dense import SLICES, TILE
 from mixeff_fast.kernels.gradient import RUN_ROWS
 from mixeff_fast.kernels.optimizer import Search
@@ -42,7 +43,7 @@ def _chunk_bounds(plan: EliminationPlan, count: int) -> NDArray[np.int64]:
 
 def _has_full_blocks(plan: EliminationPlan) -> bool:
     """Whether some leaf block meets every column of the trunk, so that panels are multiplied several at a time."""
-    if plan.trunk_size == 0 or plan.n_chain > 1:
+    if plan.trunk != "dense" or plan.n_chain > 1:
         return False
     return bool((plan.panel_cols[: plan.n_sparse] == plan.trunk_size + plan.border).any())
 
@@ -83,9 +84,10 @@ def new_trunk(plan: EliminationPlan, assembled: Assembled) -> tuple[Float | None
         last = plan.n_sparse - 1
         end = int(arrays.panel_ptr[last] + plan.width[plan.block_factor[last]] * arrays.panel_cols[last])
         chain = np.empty(end - int(arrays.panel_ptr[plan.first_filled]))
-    if plan.trunk_size > 0:
+    if plan.trunk == "dense":
         rows, tile = plan.trunk_size + arrays.border, min(TILE, plan.trunk_size)
-        trunk = DenseTrunk(np.empty((rows, plan.trunk_size)), np.empty((rows, TILE)), np.empty((tile, tile)))
+        values = np.empty((rows, plan.trunk_size))
+        trunk = DenseTrunk(values, values.reshape(-1), np.empty(rows * TILE), np.empty(tile * tile))
     return chain, trunk
 
 
@@ -131,7 +133,11 @@ def needed_bytes(model: CompiledModel) -> int:
     sparse = int(plan.panel_ptr[plan.n_sparse]) if plan.n_sparse < len(plan.panel_ptr) else plan.panel_size
     filled = sparse - int(plan.panel_ptr[plan.first_filled]) if plan.first_filled < plan.n_sparse else 0
     rows = plan.trunk_size + plan.border
-    trunk = rows * (plan.trunk_size + TILE) if plan.trunk_size else 0
+    trunk = 0
+    if plan.supernodes is not None:
+        trunk = stored_numbers(plan.supernodes, plan.border)
+    elif plan.trunk_size:
+        trunk = rows * (plan.trunk_size + TILE)
     scored = plan.trunk_start + rows - _chain_start(plan)
     numbers = plan.panel_size + sparse + filled + 3 * plan.diag_size + trunk + plan.trunk_start + rows
     index = plan.neighbour.nbytes + plan.neighbour_off.nbytes + 44 * len(plan.block_factor)
