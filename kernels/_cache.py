@@ -339,7 +339,7 @@ def kernel(*arguments: Any, fastmath: frozenset[str] = frozenset(), role: Role =
         return kernel(role=role)(arguments[0])
     if _config.DISABLE_JIT:
         return lambda function: function
-    options: dict[str, Any] = _OPTIONS | {"no_cpython_wrapper": role != "entry"}
+    options: dict[str, Any] = _OPTIONS | {"no_cpython_wrapper": role != "entry", "_nrt": False}
     if fastmath:
         options["fastmath"] = set(fastmath)
     if role == "inline":

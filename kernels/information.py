@@ -91,7 +91,7 @@ def block_information(
     slope = scoring.slope[chunk]
     hessian = scoring.hessian[chunk]
     fixed = scoring.fixed[chunk]
-    n = slope.shape[0]
+    n = every.shape[0]
     slope[:] = 0.0
     hessian[:] = 0.0
     fixed[:] = 0.0

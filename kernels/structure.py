@@ -61,7 +61,7 @@ class Workspace(NamedTuple):
     inverse_border: Float  # (p+1) x (p+1), whole
     solution: Float  # w: (random effects, fixed effects, response) with w_y = 1
     chunk: Int64  # n_chunks + 1: where each begins, as a block
-    chunk_border: Float  # n_chunks x (p+1)^2
+    chunk_border: Float  # n_chunks x (p+1)^2, and more columns that nobody uses, like all that chunks write often
     chunk_grad: Float  # n_chunks x length of lam
     chunk_logdet: Float  # n_chunks
     scratch_u: Float  # n_chunks x (rows * panel_cols_max)
@@ -102,7 +102,8 @@ class ThetaMap(NamedTuple):
 
 
 class Scoring(NamedTuple):
-    """Scratch of the average information: right-hand sides, one column per parameter."""
+    """Scratch of the average information: right-hand sides, one column per parameter. What chunks have of their own has
+    more columns than that, so that they do not share a line of the cache."""
 
     chunk: Int64  # n_chunks + 1: where each begins, as a block; one chunk for a model with a trunk
     chain_start: int  # scalar column where ``chain`` begins: that of the first block that receives updates

@@ -230,7 +230,8 @@ def test_staged_numbers_are_the_oracles(trunk: str, case: Case, bars: list[bool]
     assert np.abs(made.user_gradient(engine, lam, gradient) - theirs).max() <= 1e-6 * max(1.0, float(np.abs(theirs).max()))
     for found, expected in zip(engine.score(lam, case.reml), one.score(lam, case.reml), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8 * max(1.0, float(np.abs(expected).max())))
-    for found, expected in zip(engine.conditional_inverse(lam, case.reml), one.conditional_inverse(lam, case.reml), strict=True):
+    both = (each.conditional_inverse(lam, case.reml) for each in (engine, one))
+    for found, expected in zip(*both, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
 
 

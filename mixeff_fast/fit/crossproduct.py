@@ -123,8 +123,8 @@ def kernel_plan(plan: EliminationPlan, n_fixed: int) -> tuple[Plan, int]:
 
 
 def _stripes(n: int, size: int, columns: int) -> list[tuple[int, int]]:
-    """Ranges of rows that are summed apart: as many as keep the sums, of ``size`` numbers each, no larger than the rows."""
-    count = min(STRIPES, n // STRIPE_ROWS, max(1, n * columns // size))
+    """Ranges of rows that are summed apart: so few that the sums, of ``size`` numbers each, are much smaller than the rows."""
+    count = min(STRIPES, n // STRIPE_ROWS, max(1, n * columns // (4 * size)))
     ends = [n * i // max(count, 1) for i in range(max(count, 1) + 1)]
     return list(pairwise(ends))
 

@@ -160,7 +160,7 @@ class SparseStages:
         # the fixed effects' own rows are solved with those of the chain
         supernodal.half_solve(nodes, self.plan.border, values, np.eye(p + 1), right, n, self.scratch[0])
         scoring.trunk[...] = right[: m * n].reshape(m, n)
-        scoring.fixed[0] += right[m * n :].reshape(p, n)
+        scoring.fixed[0][:, :n] += right[m * n :].reshape(p, n)
         stages.trunk_products(scoring)
 
     def invert(self) -> None:

@@ -48,6 +48,11 @@ def _has_full_blocks(plan: EliminationPlan) -> bool:
     return bool((plan.panel_cols[: plan.n_sparse] == plan.trunk_size + plan.border).any())
 
 
+def _apart(size: int) -> int:
+    """Room for so many numbers and some that nobody uses: what two threads write must not share a line of the cache."""
+    return size + 16
+
+
 def new_workspace(plan: EliminationPlan, assembled: Assembled, count: int) -> Workspace:
     arrays = assembled.arrays
     widest = max(int(plan.width.max()), 1)
@@ -65,13 +70,13 @@ def new_workspace(plan: EliminationPlan, assembled: Assembled, count: int) -> Wo
         inverse_border=np.zeros((border, border)),
         solution=np.zeros(plan.trunk_start + plan.trunk_size + border),
         chunk=_chunk_bounds(plan, count),
-        chunk_border=np.zeros((count, border * border)),
-        chunk_grad=np.zeros((count, assembled.lam_size)),
+        chunk_border=np.zeros((count, _apart(border * border))),
+        chunk_grad=np.zeros((count, _apart(assembled.lam_size))),
         chunk_logdet=np.zeros(count),
-        scratch_u=np.zeros((count, rows * columns)),
-        scratch_q=np.zeros((count, rows * columns)),
-        scratch_small=np.zeros((count, 4 * widest * widest)),
-        columns=np.zeros((max(count, SLICES) if plan.trunk_size else 1, columns), np.int64),
+        scratch_u=np.zeros((count, _apart(rows * columns))),
+        scratch_q=np.zeros((count, _apart(rows * columns))),
+        scratch_small=np.zeros((count, _apart(4 * widest * widest))),
+        columns=np.zeros((max(count, SLICES) if plan.trunk_size else 1, _apart(columns)), np.int64),
         result=np.zeros(3),
     )
 
@@ -106,10 +111,10 @@ def new_scoring(model: CompiledModel, assembled: Assembled, work: Workspace) -> 
         chain_start=_chain_start(plan),
         chain=np.zeros((plan.trunk_start - _chain_start(plan), n)),
         trunk=np.zeros((plan.trunk_size, n)),
-        fixed=np.zeros((count, assembled.arrays.border - 1, n)),
-        beta=np.zeros((count, int(plan.width.max()), n)),
-        slope=np.zeros((count, n)),
-        hessian=np.zeros((count, n, n)),
+        fixed=np.zeros((count, assembled.arrays.border - 1, _apart(n))),
+        beta=np.zeros((count, int(plan.width.max()), _apart(n))),
+        slope=np.zeros((count, _apart(n))),
+        hessian=np.zeros((count, n, _apart(n))),
         every=np.arange(n),
         zero=0,
     )
