@@ -46,14 +46,32 @@ class ThetaSlot(Record):
     lower_bound: float | None
 
 
+class TrunkAlternative(Record):
+    """A way to factor the trunk that was considered; cost of the trunk alone, None where it was not worked out."""
+
+    name: str
+    trunk: Literal["none", "dense", "sparse"]
+    chain: tuple[str, ...]
+    flops: float | None
+    inverse_flops: float | None
+    bytes: int | None
+    chosen: bool
+    why: str
+
+
 class FactorizationPlan(Record):
-    """Elimination order and predicted cost: ``chain`` is eliminated level by level, ``trunk`` densely."""
+    """Elimination order and predicted cost: ``chain`` is eliminated level by level, ``trunk`` as ``trunk_kind`` says: as one
+    matrix, or as ``supernodes`` in approximate minimum degree order."""
 
     chain: tuple[str, ...]
     trunk: tuple[str, ...]
+    trunk_kind: Literal["none", "dense", "sparse"]
     trunk_columns: int
+    supernodes: int
     flops: float
+    inverse_flops: float
     bytes: int
+    alternatives: tuple[TrunkAlternative, ...]
 
 
 class DataRecord(Record):
@@ -79,7 +97,7 @@ class Diagnostic(Record):
 
 class CompiledModelArtifact(Artifact):
     NAME: ClassVar[str] = "mixeff_fast.compiled_model_artifact"
-    VERSION: ClassVar[str] = "0.1.0"
+    VERSION: ClassVar[str] = "0.2.0"
 
     model_kind: Literal["linear_mixed_model"]
     requested_formula: str

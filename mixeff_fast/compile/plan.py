@@ -166,7 +166,7 @@ def _finish(
         flops = float(np.sum(width[layout.block_factor[:n_sparse]] * cols * cols))
     if choice.sparse is None:
         own = dense_flops(trunk_size, border)
-        stored = 2 * (trunk_size + border) ** 2
+        stored = (trunk_size + border) ** 2
     else:
         own = (choice.sparse.flops, choice.sparse.inverse_flops)
         stored = stored_numbers(choice.sparse.supernodes, border)

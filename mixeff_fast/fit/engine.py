@@ -314,8 +314,9 @@ def _check_memory(model: CompiledModel, control: Control) -> None:
         limit = int(0.8 * available_memory())
     if needed > limit:
         trunk = [model.factors[k].group.name for k in plan.order[plan.n_chain :]]
+        kind = "trunk" if plan.trunk == "none" else f"{plan.trunk} trunk"
         raise FitError(
-            f"the factorization needs {needed / 2**30:.2f} GiB and may take {limit / 2**30:.2f} GiB; its dense trunk has "
+            f"the factorization needs {needed / 2**30:.2f} GiB and may take {limit / 2**30:.2f} GiB; its {kind} has "
             f"{plan.trunk_size} columns (factors {', '.join(trunk) or 'none'}). Raise control(memory_limit=) if the "
             "machine has the memory, or leave out a crossed factor",
             reason_code="memory_limit",

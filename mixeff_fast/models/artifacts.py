@@ -84,9 +84,19 @@ def compiled_artifact(model: CompiledModel) -> c.CompiledModelArtifact:
         plan=c.FactorizationPlan(
             chain=tuple(names[k] for k in plan.order[: plan.n_chain]),
             trunk=tuple(names[k] for k in plan.order[plan.n_chain :]),
+            trunk_kind=plan.trunk,
             trunk_columns=plan.trunk_size,
+            supernodes=0 if plan.supernodes is None else len(plan.supernodes.parent),
             flops=plan.flops,
+            inverse_flops=plan.inverse_flops,
             bytes=plan.bytes,
+            alternatives=tuple(
+                c.TrunkAlternative(
+                    name=a.name, trunk=a.trunk, chain=tuple(names[k] for k in a.chain), flops=a.flops,
+                    inverse_flops=a.inverse_flops, bytes=a.bytes, chosen=a.chosen, why=a.why,
+                )
+                for a in plan.alternatives
+            ),
         ),
         diagnostics=diagnostics,
     )

@@ -25,7 +25,8 @@ def compiled_text(artifact: CompiledModelArtifact) -> str:
         )
     lines.append(
         f"Factorization: {' then '.join(plan.chain)} level by level; "
-        + (f"dense trunk of {plan.trunk_columns} columns ({', '.join(plan.trunk)})" if plan.trunk else "no trunk")
+        + (f"{plan.trunk_kind} trunk of {plan.trunk_columns} columns ({', '.join(plan.trunk)})" if plan.trunk else "no trunk")
+        + (f" in {plan.supernodes} supernodes" if plan.supernodes else "")
     )
     lines += [f"{d.code}: {d.message}" for d in artifact.diagnostics]
     return "\n".join(lines)
