@@ -35,7 +35,9 @@ from mixeff_fast.kernels._linking import attach, detach, origins
 from mixeff_fast.kernels._store import Store, source_digests
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-Role = Literal["entry", "inner", "small", "inline"]
+Role = Literal["entry", "inner", "small", "inline", "allocating"]
+# roles of kernels that Python calls
+ENTRIES = ("entry", "allocating")
 Listener = Callable[[str, dict[str, Any]], None]
 
 _HERE = Path(__file__).parent
@@ -328,7 +330,8 @@ def kernel(*arguments: Any, fastmath: frozenset[str] = frozenset(), role: Role =
     role
         ``"entry"``: Python and other kernels call it. ``"inner"``: only kernels do, and nothing is compiled that Python
         would need; its code exists once. ``"small"``: the same, but callers get a copy and may optimize it into their
-        loops. ``"inline"``: callers are compiled as if the function were written out in them.
+        loops. ``"inline"``: callers are compiled as if the function were written out in them. ``"allocating"``: an entry
+        that makes arrays, or is called by one that does; the others cannot, and so need not count references.
 
     Returns
     -------
@@ -339,12 +342,18 @@ def kernel(*arguments: Any, fastmath: frozenset[str] = frozenset(), role: Role =
         return kernel(role=role)(arguments[0])
     if _config.DISABLE_JIT:
         return lambda function: function
-    options: dict[str, Any] = _OPTIONS | {"no_cpython_wrapper": role != "entry", "_nrt": False}
+    options: dict[str, Any] = _OPTIONS | {"no_cpython_wrapper": role not in ENTRIES, "_nrt": role == "allocating"}
     if fastmath:
         options["fastmath"] = set(fastmath)
     if role == "inline":
         options["inline"] = "always"
-    return lambda function: _Kernel(function, arguments, options, role in ("entry", "inner"))
+    return lambda function: _Kernel(function, arguments, options, role in (*ENTRIES, "inner"))
+
+
+def allocating_kernel(function: _Function, /) -> _Function:
+    """A kernel that makes arrays, or works on arrays that a kernel made."""
+    compiled: _Function = kernel(role="allocating")(function)
+    return compiled
 
 
 def inner_kernel(function: _Function, /) -> _Function:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.kernels._cache import kernel
+from mixeff_fast.kernels._cache import allocating_kernel
 from mixeff_fast.kernels.quotient import (
     Quotient,
     eliminate,
@@ -47,7 +47,7 @@ def quotient_graph(width: Int64, n_adjacent: int, n_cliques: int, n_clique_membe
     )
 
 
-@kernel
+@allocating_kernel
 def distinct_lists(ptr: Int64, items: Int32, kept: Int32) -> int:
     """Write the positions of the first of all equal lists of two items or more into ``kept``; returns how many."""
     n = ptr.shape[0] - 1
@@ -80,7 +80,7 @@ def distinct_lists(ptr: Int64, items: Int32, kept: Int32) -> int:
     return n_kept
 
 
-@kernel
+@allocating_kernel
 def _next_pivot(q: Quotient, members: Int32, rest: int, lowest: int, tick: int) -> tuple[int, int, int]:
     """A variable of least degree, taken off its list, or -1 where the rest is dense; its degree, and the last tick.
 
@@ -103,7 +103,7 @@ def _next_pivot(q: Quotient, members: Int32, rest: int, lowest: int, tick: int) 
         lowest = min(lowest, exact)
 
 
-@kernel
+@allocating_kernel
 def _name_groups(q: Quotient, group: Int32, tail: int) -> None:
     """Give merged variables the group of the one they were merged into; what was never a pivot belongs to the tail."""
     for i in range(group.shape[0]):
@@ -119,7 +119,7 @@ def _name_groups(q: Quotient, group: Int32, tail: int) -> None:
         group[i] = g
 
 
-@kernel
+@allocating_kernel
 def minimum_degree(
     q: Quotient, width: Int64, adjacency_ptr: Int64, adjacency: Int32, clique_ptr: Int64, clique: Int32, border: int,
     budget: float, group: Int32

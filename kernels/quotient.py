@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mixeff_fast.kernels._cache import kernel
+from mixeff_fast.kernels._cache import allocating_kernel
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.structure import Int32, Int64
@@ -44,7 +44,7 @@ class Quotient(NamedTuple):
     seen: Int64  # elements, then variables
 
 
-@kernel
+@allocating_kernel
 def link(q: Quotient, i: int, degree: int) -> None:
     first = q.head[degree]
     q.degree[i] = degree
@@ -55,7 +55,7 @@ def link(q: Quotient, i: int, degree: int) -> None:
     q.head[degree] = i
 
 
-@kernel
+@allocating_kernel
 def unlink(q: Quotient, i: int) -> None:
     after = q.after[i]
     before = q.before[i]
@@ -67,7 +67,7 @@ def unlink(q: Quotient, i: int) -> None:
         q.head[q.degree[i]] = after
 
 
-@kernel
+@allocating_kernel
 def exact_degree(q: Quotient, members: Int32, k: int, tick: int) -> int:
     """Scalar columns that variable k is connected to."""
     offset = q.stamp.shape[0]
@@ -90,7 +90,7 @@ def exact_degree(q: Quotient, members: Int32, k: int, tick: int) -> int:
     return total
 
 
-@kernel
+@allocating_kernel
 def fill(
     q: Quotient, width: Int64, adjacency_ptr: Int64, adjacency: Int32, clique_ptr: Int64, clique: Int32, n_cliques: int
 ) -> None:
@@ -126,7 +126,7 @@ def fill(
             q.length[i] += 1
 
 
-@kernel
+@allocating_kernel
 def start_degrees(q: Quotient, members: Int32, total: int, n_cliques: int) -> int:
     """Put every variable into the list of its degree, exact if that is cheap; returns the last tick used on ``seen``."""
     n = len(q.weight)
@@ -150,7 +150,7 @@ def start_degrees(q: Quotient, members: Int32, total: int, n_cliques: int) -> in
     return n
 
 
-@kernel
+@allocating_kernel
 def _take(q: Quotient, members: Int32, end: int, i: int) -> int:
     """Put a living variable into the element being formed; returns its scalar columns."""
     w = q.weight[i]
@@ -162,7 +162,7 @@ def _take(q: Quotient, members: Int32, end: int, i: int) -> int:
     return 0
 
 
-@kernel
+@allocating_kernel
 def _form_element(q: Quotient, members: Int32, used: int, k: int) -> tuple[int, int]:
     """Write what pivot k connects behind ``used``, absorbing its elements; returns the end and the scalar columns."""
     end = used
@@ -185,7 +185,7 @@ def _form_element(q: Quotient, members: Int32, used: int, k: int) -> tuple[int, 
     return end, total
 
 
-@kernel
+@allocating_kernel
 def _subtract_new(q: Quotient, members: Int32, begin: int, end: int, mark: int) -> None:
     """Leave ``mark + |Le without the new element|`` in the stamp of every element that meets the new one."""
     for t in range(begin, end):
@@ -200,7 +200,7 @@ def _subtract_new(q: Quotient, members: Int32, begin: int, end: int, mark: int) 
                 q.stamp[e] = q.element_weight[e] + mark - w
 
 
-@kernel
+@allocating_kernel
 def _update_degrees(q: Quotient, members: Int32, begin: int, end: int, k: int, new: int, mark: int) -> int:
     """Prune the lists of the new element's variables, put the element in, hash them and bound what they connect to outside.
 
@@ -250,7 +250,7 @@ def _update_degrees(q: Quotient, members: Int32, begin: int, end: int, k: int, n
     return gone
 
 
-@kernel
+@allocating_kernel
 def _is_same_list(q: Quotient, i: int, j: int, tick: int) -> bool:
     """Whether j's list has only what was seen in i's at this tick."""
     if q.length[i] != q.length[j] or q.n_elements[i] != q.n_elements[j]:
@@ -265,7 +265,7 @@ def _is_same_list(q: Quotient, i: int, j: int, tick: int) -> bool:
     return same
 
 
-@kernel
+@allocating_kernel
 def _merge_indistinguishable(q: Quotient, members: Int32, begin: int, end: int, tick: int) -> int:
     """Merge variables of the new element that have the same list; returns the last tick used on ``seen``."""
     offset = q.stamp.shape[0]
@@ -295,7 +295,7 @@ def _merge_indistinguishable(q: Quotient, members: Int32, begin: int, end: int, 
     return tick
 
 
-@kernel
+@allocating_kernel
 def finish_element(q: Quotient, members: Int32, begin: int, end: int, total: int, rest: int) -> int:
     """Return the new element's variables to the lists of their degrees; ``rest`` scalar columns remain. Returns its end."""
     keep = begin
@@ -310,7 +310,7 @@ def finish_element(q: Quotient, members: Int32, begin: int, end: int, total: int
     return keep
 
 
-@kernel
+@allocating_kernel
 def _compact(q: Quotient, members: Int32, n_cliques: int, pivots: Int32, n_pivots: int) -> int:
     """Close the gaps that absorbed elements and variables left in ``members``; returns its used length."""
     at = 0
@@ -327,7 +327,7 @@ def _compact(q: Quotient, members: Int32, n_cliques: int, pivots: Int32, n_pivot
     return at
 
 
-@kernel
+@allocating_kernel
 def with_room(
     q: Quotient, members: Int32, used: int, k: int, n_cliques: int, pivots: Int32, n_pivots: int
 ) -> tuple[Int32, int]:
@@ -346,7 +346,7 @@ def with_room(
     return wider, used
 
 
-@kernel
+@allocating_kernel
 def eliminate(q: Quotient, members: Int32, used: int, k: int, new: int, mark: int, tick: int) -> tuple[int, int, int]:
     """Turn variable k into an element; returns the element's scalar columns, those eliminated, and the last tick."""
     columns = q.weight[k]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.kernels._cache import kernel
+from mixeff_fast.kernels._cache import allocating_kernel
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.structure import Float, Int32, Int64
@@ -24,7 +24,7 @@ _GATHERED = 3.0e-9
 OPERATION = 2.5e-11
 
 
-@kernel
+@allocating_kernel
 def supernode_seconds(columns: float, rows: float) -> float:
     """What a supernode takes in a factorization and a selected inverse together; ``rows`` are those below the diagonal."""
     square = rows * (rows + columns)
@@ -32,7 +32,7 @@ def supernode_seconds(columns: float, rows: float) -> float:
     return _SUPERNODE + _STORED * panel + _GATHERED * square + OPERATION * columns * (columns * columns + 3.0 * square)
 
 
-@kernel
+@allocating_kernel
 def _cliques_by_group(group: Int32, n_groups: int, ptr: Int64, clique: Int32, following: Int32) -> Int32:
     """Heads of linked lists (``following``) of the cliques whose first block to be eliminated is in each group."""
     head = np.full(n_groups, -1, np.int32)
@@ -47,7 +47,7 @@ def _cliques_by_group(group: Int32, n_groups: int, ptr: Int64, clique: Int32, fo
     return head
 
 
-@kernel
+@allocating_kernel
 def _members(group: Int32, n_groups: int, ptr: Int64) -> Int32:
     """Blocks of each group, ascending (CSR with ``ptr``)."""
     for g in range(n_groups + 1):
@@ -64,7 +64,7 @@ def _members(group: Int32, n_groups: int, ptr: Int64) -> Int32:
     return member
 
 
-@kernel
+@allocating_kernel
 def group_structures(
     group: Int32, n_groups: int, adjacency_ptr: Int64, adjacency: Int32, clique_ptr: Int64, clique: Int32, ptr: Int64,
     parent: Int32
@@ -110,7 +110,7 @@ def group_structures(
     return rows[:end].copy()
 
 
-@kernel
+@allocating_kernel
 def _add_later(blocks: Int32, begin: int, stop: int, group: Int32, g: int, seen: Int32, rows: Int32, end: int) -> int:
     """Append the blocks of later groups that are not yet among group g's; returns the new end."""
     for t in range(begin, stop):
@@ -122,7 +122,7 @@ def _add_later(blocks: Int32, begin: int, stop: int, group: Int32, g: int, seen:
     return end
 
 
-@kernel
+@allocating_kernel
 def amalgamate(columns: Int64, rows: Int64, parent: Int32, root: Int32) -> None:
     """Fill ``root``, the group whose supernode each group belongs to. ``columns`` becomes those of the supernodes.
 
@@ -145,7 +145,7 @@ def amalgamate(columns: Int64, rows: Int64, parent: Int32, root: Int32) -> None:
         root[g] = root[root[g]]
 
 
-@kernel
+@allocating_kernel
 def postorder(root: Int32, parent: Int32, rank: Int32) -> int:
     """Fill ``rank``, the position of each root's supernode in a postorder of the tree (-1 for others); returns how many."""
     n = root.shape[0]
@@ -175,7 +175,7 @@ def postorder(root: Int32, parent: Int32, rank: Int32) -> int:
     return count
 
 
-@kernel
+@allocating_kernel
 def sorted_structures(
     rank: Int32, n_super: int, ptr: Int64, rows: Int32, place: Int32, super_ptr: Int64
 ) -> Int32:
@@ -213,7 +213,7 @@ def sorted_structures(
     return out
 
 
-@kernel
+@allocating_kernel
 def panel_rows(
     panel_super: Int32, panel_last: Int64, super_last: Int64, super_ptr: Int64, super_row: Int32, column: Int64,
     row_ptr: Int64
@@ -245,7 +245,7 @@ def panel_rows(
     return out
 
 
-@kernel
+@allocating_kernel
 def subtrees(seconds: Float, parent: Int32, limit: float, first: Int64, last: Int64) -> int:
     """Cut the tree (postordered) into ranges of whole subtrees that take up to ``limit`` each; returns how many.
 
@@ -275,7 +275,7 @@ def subtrees(seconds: Float, parent: Int32, limit: float, first: Int64, last: In
     return count
 
 
-@kernel
+@allocating_kernel
 def update_lists(row_ptr: Int64, row: Int32, of_column: Int32, ptr: Int64) -> tuple[Int32, Int32]:
     """Per supernode, the earlier ones that have rows in its columns, ascending, and the first such row (CSR, ``ptr``)."""
     n = row_ptr.shape[0] - 1
@@ -305,7 +305,7 @@ def update_lists(row_ptr: Int64, row: Int32, of_column: Int32, ptr: Int64) -> tu
     return source, first
 
 
-@kernel
+@allocating_kernel
 def touch_lists(
     n_sparse: int, neighbour_ptr: Int64, neighbour: Int32, super_of_block: Int32, ptr: Int64
 ) -> tuple[Int32, Int32]:

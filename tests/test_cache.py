@@ -30,14 +30,14 @@ def helper(x):
 """
 SAMPLE = """
 import numpy as np
-from mixeff_fast.kernels._cache import kernel
+from mixeff_fast.kernels._cache import allocating_kernel, kernel
 from mixeff_fast.kernels.helper import helper
 
 @kernel("float64(float64)")
 def caller(x):
     return 10.0 * helper(x)
 
-@kernel
+@allocating_kernel
 def total(values):
     s = np.zeros(1)
     for v in values:

@@ -137,6 +137,7 @@ def test_average_information_is_the_dense_one(case: Case, bars: list[bool]) -> N
     covariance.orthogonalize(theta_map, lam, lam.copy(), lam.copy())
     _, derivative = engine.evaluate(lam, case.reml)
     engine.solve(lam, case.reml)
+    engine.stages = engine._trunk_stages()
     staged._score(engine, engine.dof(case.reml))
     hessian, slopes, reach = engine.search.hessian.copy(), np.zeros(n), np.zeros(n)
     found = hessian.copy()
