@@ -120,6 +120,21 @@ def solve(plan: Plan, work: Workspace, first: int, step: int) -> None:
 
 
 @kernel
+def read_blocks(
+    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, theta_map: ThetaMap, scoring: Scoring, chain: Float | None,
+    first: int, step: int
+) -> None:
+    """``solve``, ``score`` and ``invert`` of a model without a trunk: one chunk does not wait for another between them."""
+    n_chunks = work.chunk_logdet.shape[0]
+    whole = n_chunks > 0
+    for i in range(first, n_chunks, step):
+        c = n_chunks - 1 - i
+        _solve_blocks(plan, work, c)
+        _block_information(plan, work, theta_map, scoring, chain, c)
+        _invert_blocks(plan, cross, lam, work, chain, None, None, c, whole)
+
+
+@kernel
 def score(
     plan: Plan, work: Workspace, theta_map: ThetaMap, scoring: Scoring, chain: Float | None, first: int, step: int
 ) -> None:

@@ -34,15 +34,19 @@ def run(engine: Engine, reml: bool, request: int) -> int:
             action = stages.judge(search, f, profiled.rounding(engine.total, r * r, dof))
         if action == ACCEPTED or request < 0:
             _solve(engine)
-            engine.team.run(stages.solve, engine.n_chunks, engine.assembled.arrays, work)
-            if request == profiled.SOLUTION:
-                return action
-            if request >= 0 or request == profiled.SCORED:
-                _score(engine, dof)
-            if request == profiled.CONDITIONAL:
-                _invert(engine, path.trial, 0.0, 0, False, path.trial_grad)
+            scored = request >= 0 or request == profiled.SCORED
+            if scored and engine.stages is None:
+                _read(engine, path.trial, dof, dof / (r * r), engine.rank if reml else 0, path.trial_grad)
             else:
-                _invert(engine, path.trial, dof / (r * r), engine.rank if reml else 0, True, path.trial_grad)
+                engine.team.run(stages.solve, engine.n_chunks, engine.assembled.arrays, work)
+                if request == profiled.SOLUTION:
+                    return action
+                if scored:
+                    _score(engine, dof)
+                if request == profiled.CONDITIONAL:
+                    _invert(engine, path.trial, 0.0, 0, False, path.trial_grad)
+                else:
+                    _invert(engine, path.trial, dof / (r * r), engine.rank if reml else 0, True, path.trial_grad)
             if request == profiled.SCORED:
                 stages.pull_back(engine.theta_map, search, path)
             if request < 0:
@@ -88,6 +92,15 @@ def _score(engine: Engine, dof: float) -> None:
     if engine.stages is not None:
         engine.stages.score(theta_map, scoring)
     stages.finish_score(plan, work, scoring, dof, engine.search.hessian)
+
+
+def _read(engine: Engine, lam: Float, dof: float, c: float, n_fixed: int, grad: Float) -> None:
+    """Solution, average information and gradient of a model without a trunk."""
+    plan, cross, work, scoring = engine.assembled.arrays, engine.assembled.cross, engine.work, engine.scoring
+    stages.invert_border(plan, work, c, n_fixed)
+    engine.team.run(stages.read_blocks, engine.n_chunks, plan, cross, lam, work, engine.theta_map, scoring, engine.chain)
+    stages.finish_score(plan, work, scoring, dof, engine.search.hessian)
+    stages.sum_gradient(work, grad)
 
 
 def _invert(engine: Engine, lam: Float, c: float, n_fixed: int, want_gradient: bool, grad: Float) -> None:

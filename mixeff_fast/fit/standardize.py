@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-SAMPLE_ROWS = 65_536
+SAMPLE_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ thread does which changes no bit of a result."""
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ class Team:
             kernel(*arguments, 0, step)
         finally:
             # nobody may go on while arrays are written to, Ctrl-C or not
-            wait(others)
-        for other in others:
-            other.result()
+            problems = [other.exception() for other in others]
+        for problem in problems:
+            if problem is not None:
+                raise problem

@@ -223,11 +223,14 @@ def _sort_categories(coded: pl.Series, texts: pl.Series) -> tuple[Codes, pl.Seri
         if start & (start - 1) == 0 and example.min() >= 0:
             break
     used = np.flatnonzero(example >= 0)
-    labels = texts.gather(example[used]).cast(pl.String).alias("")
+    # indexing takes a fraction of the time that expressions such as gather() do on so few values
+    labels = texts[example[used]]
+    if labels.dtype != pl.String:
+        labels = labels.cast(pl.String)
     order = labels.arg_sort().to_numpy()
     table = np.zeros(len(example), dtype=np.int32)
     table[used[order]] = np.arange(len(used), dtype=np.int32)
-    return _translate(table, physical), labels.gather(order)
+    return _translate(table, physical), labels[order].rename("")
 
 
 def _encode_numbers(series: pl.Series) -> tuple[Codes, npt.NDArray[Any]]:
