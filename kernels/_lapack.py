@@ -82,7 +82,6 @@ dpotrf = _external("dpotrf", "cython_lapack", "cirii")
 dpotri = _external("dpotri", "cython_lapack", "cirii")
 dtrtri = _external("dtrtri", "cython_lapack", "ccirii")
 dtrsm = _external("dtrsm", "cython_blas", "cccciirriri")
-dsyrk = _external("dsyrk", "cython_blas", "cciirrirri")
 dgemm = _external("dgemm", "cython_blas", "cciiirririrri")
 dsymm = _external("dsymm", "cython_blas", "cciirririrri")
 
@@ -257,18 +256,4 @@ def solve_lower(low: Any, n: int, b: Any, m: int, transposed: bool) -> None:
             reference(_RIGHT), reference(_UPPER), reference(operation), reference(_NO),
             int_reference(m), int_reference(n), reference(1.0),
             address(low, 0), leading_dimension(low), address(b, 0), leading_dimension(b),
-        )
-
-
-@kernel("void(float64, float64[:, ::1], boolean, int64, float64, float64[:, ::1], int64)")
-def rank_k_update(alpha: float, a: Any, transposed: bool, k: int, beta: float, c: Any, n: int) -> None:
-    """Set the lower triangle of C, ``n`` by ``n``, to alpha A A' + beta C.
-
-    A is ``n`` by ``k``; with ``transposed`` it is ``k`` by ``n`` and A' A is taken.
-    """
-    if n > 0:
-        operation = _NO if transposed else _TRANSPOSED
-        dsyrk(
-            reference(_UPPER), reference(operation), int_reference(n), int_reference(k), reference(alpha),
-            address(a, 0), leading_dimension(a), reference(beta), address(c, 0), leading_dimension(c),
         )

@@ -101,22 +101,12 @@ def test_triangular_solves(n: int, transposed: bool) -> None:
     assert_leading(work, np.linalg.solve(operator, right))
 
 
-@pytest.mark.parametrize(("m", "k"), [(1, 1), (3, 5), (40, 9), (2, 120)])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_rank_k_update(m: int, k: int, transposed: bool) -> None:
-    a = RNG.normal(size=(m, k))
-    work = embed(lower(np.eye(m)))
-    _lapack.rank_k_update(2.0, embed(a.T if transposed else a), transposed, k, -1.0, work, m)
-    assert_leading(work, lower(2.0 * a @ a.T - np.eye(m)))
-
-
 def test_nothing_to_do_is_allowed() -> None:
     empty = np.empty((0, 0))
     assert _lapack.cholesky_lower(empty, 0) == 0
     assert _lapack.inverse_lower(empty, 0) == 0
     assert _lapack.inverse_from_cholesky(empty, 0) == 0
     _lapack.solve_lower(empty, 0, empty, 0, False)
-    _lapack.rank_k_update(1.0, empty, False, 0, 0.0, empty, 0)
 
 
 @kernel("int64(float64[:, ::1], int64)")
