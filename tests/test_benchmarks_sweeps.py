@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,6 @@ from benchmarks.peers.engines import OURS
 from benchmarks.peers.run import Settings
 from benchmarks.scaling import SWEEPS, Sweep, run_sweep
 from benchmarks.shapes import SHAPES
-from mixeff_fast.compile.plan import make_plan
 from mixeff_fast.formula.expand import model_formula
 from tests.fake_engines import TOY, Fakes, a_row, measured
 
@@ -133,9 +131,6 @@ def a_plan(name: str, trunk: str, chosen: bool = False, flops: float | None = 1e
             "why": "a | b"}
 
 
-CAN_FORCE = "trunk" in inspect.signature(make_plan).parameters
-
-
 class TestPlans:
     @pytest.mark.parametrize("key", ["nested", "students", "chain"])
     def test_one_plan_is_chosen(self, key: str) -> None:
@@ -177,7 +172,6 @@ class TestPlans:
         assert entry.row.attempts[0].status == "measured", entry.row.attempts[0].reason
         assert "(chosen)" in (tmp_path / "plans.md").read_text()
 
-    @pytest.mark.skipif(not CAN_FORCE, reason="trunks cannot be forced")
     def test_forced_plans_find_the_same(self) -> None:
         shape, records = SHAPES["chain"], [a_plan("auto", "auto", True)]
         row = run.run_row(shape, plans.engines(records), Settings(repeats=1, scale=0.05, probe=False), lambda line: None)

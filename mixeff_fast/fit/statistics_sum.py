@@ -6,7 +6,6 @@ many stripes there are depends on the size of the sums only, so the result does 
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import replace
 from queue import Queue
@@ -18,6 +17,7 @@ from mixeff_fast.errors import DataError
 from mixeff_fast.fit.blas import single_threaded_blas
 from mixeff_fast.fit.crossproduct import chunks
 from mixeff_fast.fit.statistics import PairSums, Sums, combine_sums, factor_pairs
+from mixeff_fast.fit.threads import available_threads
 from mixeff_fast.frame.streamsource import Ledger
 from mixeff_fast.kernels import statistics as kernels
 
@@ -240,7 +240,7 @@ def sum_rows(
             if not stripe.ledger.problems:
                 stripe.add(with_rows(layout, frame), standard, kept)
 
-    _deal(scan, stripes, work, min(n_stripes, threads or _processors()))
+    _deal(scan, stripes, work, min(n_stripes, threads or available_threads()))
     _check(known, [stripe.ledger for stripe in stripes], scan)
     total = combine_sums([stripe.sums() for stripe in stripes])
     levels = tuple(
@@ -248,11 +248,6 @@ def sum_rows(
         for compact, factor, columns in zip(total.levels, layout.factors, shared, strict=True)
     )
     return replace(total, levels=levels)
-
-
-def _processors() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _deal(scan: Scan, stripes: list[_Stripe], work: Callable[[_Stripe, int, Any], None], threads: int) -> None:
