@@ -25,6 +25,30 @@ CAP = 2.0
 
 
 @kernel
+def lower_basis(root: Float, sizes: Float, dependent: float, low: Float, basis: Float) -> None:
+    """``root = low basis``, row by row (Gram-Schmidt, twice); a row that is ``dependent`` times its size or less beside the
+    rows above it adds nothing to ``basis``. Overwrites ``root``."""
+    w = root.shape[0]
+    for i in range(w):
+        for _ in range(2):
+            for k in range(i):
+                s = 0.0
+                for x in range(w):
+                    s += basis[k, x] * root[i, x]
+                low[i, k] += s
+                for x in range(w):
+                    root[i, x] -= s * basis[k, x]
+        square = 0.0
+        for x in range(w):
+            square += root[i, x] * root[i, x]
+        norm = math.sqrt(square)
+        if norm > dependent * sizes[i]:
+            low[i, i] = norm
+            for x in range(w):
+                basis[i, x] = root[i, x] / norm
+
+
+@kernel
 def orthogonalize(theta_map: ThetaMap, lam: Float, follow_lam: Float, follow_grad: Float) -> None:
     """Rotate every unstructured term's columns (one-sided Jacobi) and sort them; the followers are rotated along."""
     for k in range(theta_map.width.shape[0]):

@@ -1,6 +1,7 @@
 """The profiled criterion, its gradient, and the minimization in compiled code: one thread, one chunk after the other.
 
-``stages`` cuts the same evaluation into tasks for several threads.
+``stages`` cuts the same evaluation into tasks for several threads. A model with neither ``chain`` nor ``trunk`` has one
+grouping factor, and its blocks are worked on in lanes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mixeff_fast.kernels.gradient import (
     sum_gradient,
 )
 from mixeff_fast.kernels.information import block_information, finish_information, trunk_information
+from mixeff_fast.kernels.lanes import eliminate_lanes, information_lanes, invert_lanes, solve_lanes
 from mixeff_fast.kernels.optimizer import ACCEPTED, EVALUATE, STEP, judge, propose
 
 if TYPE_CHECKING:
@@ -77,8 +79,16 @@ def evaluate(
 ) -> float:
     """Factor at ``lam``; the criterion."""
     n_chunks = work.chunk_logdet.shape[0]
-    for c in range(n_chunks):
-        eliminate(plan, cross, lam, work, chain, c)
+    if trunk is None:
+        if chain is None:
+            for c in range(n_chunks):
+                eliminate_lanes(plan, cross, lam, work, c)
+        else:
+            for c in range(n_chunks):
+                eliminate(plan, cross, lam, work, chain, c)
+    else:
+        for c in range(n_chunks):
+            eliminate(plan, cross, lam, work, chain, c)
     logdet = sum_border(plan, cross, work)
     if trunk is not None:
         receive(plan, work, trunk, 0, 1)
@@ -97,14 +107,38 @@ def invert(
 ) -> None:
     """Selected inverse plus ``c w w'``, which overwrites the trunk's factor, and the gradient it gives."""
     invert_border(plan, work, c, n_fixed)
-    if trunk is not None:
+    n_chunks = work.chunk_logdet.shape[0]
+    if trunk is None:
+        if chain is None:
+            for chunk in range(n_chunks):
+                invert_lanes(plan, cross, lam, work, chunk, want_gradient)
+        else:
+            for chunk in range(n_chunks - 1, -1, -1):
+                invert_blocks(plan, cross, lam, work, chain, trunk, None, chunk, want_gradient)
+    else:
         invert_trunk(plan, work, trunk)
-    for chunk in range(work.chunk_logdet.shape[0] - 1, -1, -1):
-        invert_blocks(plan, cross, lam, work, chain, trunk, None, chunk, want_gradient)
-    if trunk is not None:
+        for chunk in range(n_chunks - 1, -1, -1):
+            invert_blocks(plan, cross, lam, work, chain, trunk, None, chunk, want_gradient)
         read_trunk(plan, cross, lam, work, trunk, want_gradient)
     if want_gradient:
         sum_gradient(work, grad)
+
+
+@inline_kernel
+def solve(plan: Plan, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, request: int) -> None:
+    """The random effects of the solution column, where they are asked for or ``score`` reads them."""
+    n_chunks = work.chunk_logdet.shape[0]
+    if trunk is None:
+        if chain is None:
+            if request == SOLUTION:
+                for chunk in range(n_chunks):
+                    solve_lanes(plan, work, chunk)
+        else:
+            for chunk in range(n_chunks - 1, -1, -1):
+                solve_blocks(plan, work, chunk)
+    else:
+        for chunk in range(n_chunks - 1, -1, -1):
+            solve_blocks(plan, work, chunk)
 
 
 @inline_kernel
@@ -113,9 +147,16 @@ def score(
     dof: float, hessian: Float
 ) -> None:
     """The average information, from factor and solution."""
-    for c in range(scoring.slope.shape[0]):
-        block_information(plan, work, theta_map, scoring, chain, c)
-    if trunk is not None:
+    n_chunks = scoring.slope.shape[0]
+    if trunk is None:
+        if chain is None:
+            for c in range(n_chunks):
+                information_lanes(plan, work, theta_map, scoring, c)
+        else:
+            for c in range(n_chunks):
+                block_information(plan, work, theta_map, scoring, chain, c)
+    else:
+        block_information(plan, work, theta_map, scoring, chain, 0)
         trunk_information(plan, work, trunk, theta_map, scoring)
     finish_information(plan, work, scoring, dof, hessian)
 
@@ -185,8 +226,7 @@ def run(
             action = judge(search, f, rounding(cross.border[plan.border - 1, plan.border - 1], r * r, dof))
         if action == ACCEPTED or request < 0:
             solve_border(plan, work, trunk)
-            for chunk in range(work.chunk_logdet.shape[0] - 1, -1, -1):
-                solve_blocks(plan, work, chunk)
+            solve(plan, work, chain, trunk, request)
             if request == SOLUTION:
                 return action
             if request >= 0 or request == SCORED:

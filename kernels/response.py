@@ -9,6 +9,7 @@ from mixeff_fast.kernels import profiled
 from mixeff_fast.kernels._cache import inner_kernel, kernel
 from mixeff_fast.kernels.covariance import orthogonalize
 from mixeff_fast.kernels.optimizer import CONVERGED, EVALUATIONS, LIMIT, TOLERANCE, F
+from mixeff_fast.kernels.settle import NEGLIGIBLE, SMALL_DIRECTION
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.optimizer import Search
@@ -139,8 +140,8 @@ def restart(theta_map: ThetaMap, search: Search, path: Path, start: Float) -> No
 
 
 @inner_kernel
-def without_small(theta_map: ThetaMap, lam: Float, small: float, out: Float) -> bool:
-    """``out = lam`` less its columns (orthogonal ones) shorter than ``small``; whether there were any."""
+def without_small(theta_map: ThetaMap, lam: Float, out: Float) -> bool:
+    """``out = lam`` less its short columns (orthogonal ones); whether there were any."""
     found = False
     for i in range(lam.shape[0]):
         out[i] = lam[i]
@@ -154,7 +155,7 @@ def without_small(theta_map: ThetaMap, lam: Float, small: float, out: Float) -> 
             square = 0.0
             for i in range(low, high):
                 square += lam[o + i * stride + j] ** 2
-            if 0.0 < square < small * small:
+            if 0.0 < square < SMALL_DIRECTION**2:
                 found = True
                 for i in range(low, high):
                     out[o + i * stride + j] = 0.0
@@ -165,11 +166,11 @@ def without_small(theta_map: ThetaMap, lam: Float, small: float, out: Float) -> 
 def refit(
     rows: Rows, responses: Float, first_row: int, step: int, centred: bool, plan: Plan, cross: CrossProduct,
     work: Workspace, chain: Float | None, trunk: DenseTrunk | None, theta_map: ThetaMap, scoring: Scoring, search: Search,
-    path: Path, start: Float, reml: bool, dof: float, small: float, negligible: float, sums: Float, outcome: Outcome
+    path: Path, start: Float, reml: bool, dof: float, sums: Float, outcome: Outcome
 ) -> None:
     """Fit every row of ``responses``, each from ``start``: no number depends on the responses before it.
 
-    Nearly absent directions, shorter than ``small``, are removed where that raises the criterion by ``negligible`` at most.
+    Nearly absent directions are removed where that raises the criterion by a negligible amount at most.
     """
     beta = plan.trunk_start + plan.trunk_size
     last = plan.border - 1
@@ -184,12 +185,12 @@ def refit(
                               search.counts[LIMIT])
         # a search that converged leaves the solution at ``path.lam`` behind
         settled = action == CONVERGED
-        if without_small(theta_map, path.lam, small, path.trial):
+        if without_small(theta_map, path.lam, path.trial):
             profiled.run(plan, cross, work, chain, trunk, theta_map, scoring, search, path, reml, dof, solution)
             search.counts[EVALUATIONS] += 1
             r = work.result[profiled.PIVOT]
             noise = profiled.rounding(cross.border[last, last], r * r, dof)
-            settled = work.result[profiled.OBJECTIVE] <= search.real[F] + max(negligible, noise)
+            settled = work.result[profiled.OBJECTIVE] <= search.real[F] + max(NEGLIGIBLE, noise)
             if settled:
                 for i in range(path.lam.shape[0]):
                     path.lam[i] = path.trial[i]

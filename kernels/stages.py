@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mixeff_fast.kernels import covariance, dense, factor, gradient, information, optimizer, profiled
+from mixeff_fast.kernels import covariance, dense, factor, gradient, information, lanes, optimizer, profiled
 from mixeff_fast.kernels._cache import kernel
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ _trunk_information = information.trunk_information
 _trunk_tangents = information.trunk_tangents
 _trunk_products = information.trunk_products
 _finish_information = information.finish_information
+_eliminate_lanes = lanes.eliminate_lanes
+_solve_lanes = lanes.solve_lanes
+_information_lanes = lanes.information_lanes
+_invert_lanes = lanes.invert_lanes
 _judge = optimizer.judge
 _pull_back = covariance.pull_back
 _criterion = profiled.criterion
@@ -132,6 +136,30 @@ def read_blocks(
         _solve_blocks(plan, work, c)
         _block_information(plan, work, theta_map, scoring, chain, c)
         _invert_blocks(plan, cross, lam, work, chain, None, None, c, whole)
+
+
+@kernel
+def eliminate_lanes(plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, first: int, step: int) -> None:
+    for c in range(first, work.chunk_logdet.shape[0], step):
+        _eliminate_lanes(plan, cross, lam, work, c)
+
+
+@kernel
+def solve_lanes(plan: Plan, work: Workspace, first: int, step: int) -> None:
+    for c in range(first, work.chunk_logdet.shape[0], step):
+        _solve_lanes(plan, work, c)
+
+
+@kernel
+def read_lanes(
+    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, theta_map: ThetaMap, scoring: Scoring, scored: bool,
+    want_gradient: bool, first: int, step: int
+) -> None:
+    """``score`` and ``invert`` of a model with one grouping factor."""
+    for c in range(first, work.chunk_logdet.shape[0], step):
+        if scored:
+            _information_lanes(plan, work, theta_map, scoring, c)
+        _invert_lanes(plan, cross, lam, work, c, want_gradient)
 
 
 @kernel

@@ -64,6 +64,7 @@ class Workspace(NamedTuple):
     chunk_border: Float  # n_chunks x (p+1)^2, and more columns that nobody uses, like all that chunks write often
     chunk_grad: Float  # n_chunks x length of lam
     chunk_logdet: Float  # n_chunks
+    lanes: Float  # n_chunks x what ``kernels.lanes`` needs
     scratch_u: Float  # n_chunks x (rows * panel_cols_max)
     scratch_q: Float  # the same
     scratch_small: Float  # n_chunks x (4 * width_max^2)

@@ -138,7 +138,10 @@ def test_average_information_is_the_dense_one(case: Case, bars: list[bool]) -> N
     _, derivative = engine.evaluate(lam, case.reml)
     engine.solve(lam, case.reml)
     engine.stages = engine._trunk_stages()
-    staged._score(engine, engine.dof(case.reml))
+    if engine.stages is None:
+        staged._read(engine, lam, engine.dof(case.reml), 0.0, 0, np.empty_like(lam))
+    else:
+        staged._score(engine, engine.dof(case.reml))
     hessian, slopes, reach = engine.search.hessian.copy(), np.zeros(n), np.zeros(n)
     found = hessian.copy()
     from_python(covariance.pull_back)(theta_map, lam, derivative, slopes, hessian, reach)

@@ -23,8 +23,20 @@ from mixeff_fast.fit.cones import (
     resolution,
     slack,
 )
-from mixeff_fast.fit.face import CENTRAL_STEP, Face, beyond_saddle, central, descend, examine, modelled, polish, resolve
+from mixeff_fast.fit.face import (
+    CENTRAL_STEP,
+    Face,
+    beyond_saddle,
+    central,
+    descend,
+    examine,
+    modelled,
+    polish,
+    resolve,
+    settled,
+)
 from mixeff_fast.fit.search import EXHAUSTED, RESTART_FLOOR, minimize, raised, start_lam
+from mixeff_fast.kernels.settle import CERTIFIED_DECREMENT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +47,6 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-CERTIFIED_DECREMENT = 1e-7
 # above this a fit is not converged
 CONVERGED_DECREMENT = 1e-4
 # residual share of the response's sum of squares below which the fit is exact and the criterion unbounded
@@ -147,6 +158,10 @@ class _Evidence:
 def _look(engine: Engine, point: Point, reml: bool, exhausted: bool) -> _Evidence:
     """Evidence at a point, which is brought to the boundary and polished first, unless the caller's budget is spent."""
     if not exhausted:
+        if engine.is_small and not engine.spares_evaluations:
+            face = settled(engine, point, reml)
+            if face is not None:
+                return _Evidence(face, [])
         drop_small(engine, point, reml)
         found = modelled(engine, point, reml) if engine.spares_evaluations else None
         if found is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixeff_fast.fit.engine import lower_factor, separate
+from mixeff_fast.kernels.settle import NEGLIGIBLE, SMALL_DIRECTION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 # relative size of a column below which it counts as absent
 ABSENT = 1e-11
-# standard deviation, relative to that of a row's residual, below which a direction is tried for absence
-SMALL_DIRECTION = 3e-3
-# a rise or gain of the objective that counts as none
-NEGLIGIBLE = 1e-8
 # perturbation of an absent direction at which Gamma is read off, relative to the noise of a level's effects
 PROBE = 1e-3
 # lengths of new directions to try, in the same units

@@ -23,13 +23,15 @@ from mixeff_fast.fit.trunks import DenseStages, SparseStages
 from mixeff_fast.fit.workspace import (
     n_chunks,
     needed_bytes,
+    new_evidence,
     new_path,
     new_scoring,
     new_search,
     new_trunk,
     new_workspace,
+    works_in_lanes,
 )
-from mixeff_fast.kernels import profiled
+from mixeff_fast.kernels import covariance, profiled
 from mixeff_fast.kernels.structure import ThetaMap
 
 if TYPE_CHECKING:
@@ -46,9 +48,11 @@ listen()
 # a factorization of fewer flops and blocks runs wholly compiled, on one thread: handing out tasks would cost more
 SMALL_FLOPS = 2e7
 SMALL_BLOCKS = 1000
+# the same for blocks that are worked on in lanes
+SMALL_LANE_BLOCKS = 4000
 # a Hessian by differences of the gradient that takes more than this is replaced by the average information where that is
 # enough; a block counts as so many flops at least
-SPARING_FLOPS = 2e6
+SPARING_FLOPS = 7e5
 BLOCK_FLOPS = 200.0
 # relative size below which a row of Lambda is a combination of the rows above it
 DEPENDENT = 1e-11
@@ -61,21 +65,10 @@ def lower_basis(root: Float, sizes: Float | None = None) -> tuple[Float, Float]:
     L for the same covariance, whatever factor it came from. ``sizes`` are the rows' lengths before what cancelled in them,
     if they came of a product.
     """
-    width = len(root)
-    lower = np.zeros((width, width))
-    basis = np.zeros((width, width))
+    low, basis = np.zeros_like(root), np.zeros_like(root)
     sizes = np.sqrt((root * root).sum(axis=1)) if sizes is None else sizes
-    for i in range(width):
-        rest = root[i].copy()
-        for _ in range(2):
-            part = basis[:i] @ rest
-            lower[i, :i] += part
-            rest -= part @ basis[:i]
-        norm = math.sqrt(float(rest @ rest))
-        if norm > DEPENDENT * float(sizes[i]):
-            lower[i, i] = norm
-            basis[i] = rest / norm
-    return lower, basis
+    covariance.lower_basis(np.array(root), sizes, DEPENDENT, low, basis)
+    return low, basis
 
 
 def lower_factor(root: Float) -> Float:
@@ -119,7 +112,9 @@ class Engine:
                 self.log_weights = float(np.log(frame.weights).sum())
         self.rank = len(self.assembled.kept)
         plan = model.plan
-        self.is_small = plan.flops < SMALL_FLOPS and plan.n_sparse < SMALL_BLOCKS and plan.supernodes is None
+        self.in_lanes = works_in_lanes(plan)
+        most_blocks = SMALL_LANE_BLOCKS if self.in_lanes else SMALL_BLOCKS
+        self.is_small = plan.flops < SMALL_FLOPS and plan.n_sparse < most_blocks and plan.supernodes is None
         self.spares_evaluations = model.n_theta * max(model.plan.flops, BLOCK_FLOPS * model.plan.n_sparse) > SPARING_FLOPS
         self.n_chunks = n_chunks(model.plan)
         self.work = new_workspace(model.plan, self.assembled, self.n_chunks)
@@ -128,6 +123,7 @@ class Engine:
         self.theta_map = self._theta_map()
         self.scoring = new_scoring(model, self.assembled, self.work)
         self.search = new_search(model.n_theta)
+        self.evidence = new_evidence(model.n_theta, self.assembled.lam_size)
         self.path = new_path(self.assembled.lam_size)
         standard = self.assembled.standard
         # what turns the criterion of the standardized model into that of the user's

@@ -25,6 +25,7 @@ from mixeff_fast.fit.cones import (
     slack,
 )
 from mixeff_fast.fit.engine import separate
+from mixeff_fast.kernels.settle import MAX_POLISH, ONE_SIDED_STEP, POLISHED_DECREMENT, WEAK, WEAK_INFORMATION, settle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,22 +34,15 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-# shortest steps of the differences, in units of a direction's standard deviation and its noise
-ONE_SIDED_STEP = 1e-5
+# shortest step of central differences, in units of a direction's standard deviation and its noise
 CENTRAL_STEP = 1e-4
-# share of the nominal information below which a parameter is not scaled up further
-WEAK_INFORMATION = 1e-4
-# scaled eigenvalues below this call for central differences
-WEAK = 1e-3
-# and below this for steps of so many scaled units along the eigenvector: short differences drown in rounding
+# scaled eigenvalues below this call for steps of so many scaled units along the eigenvector: short differences drown in
+# rounding
 UNRESOLVED = 1e-5
 LONG_STEP = 0.005
 MAX_SHORTENINGS = 4
 # scaled eigenvalues of this size or less are zero: the objective is flat that way
 FLAT = 1e-6
-# a Newton decrement below this is rounding
-POLISHED_DECREMENT = 1e-14
-MAX_POLISH = 4
 # scaled eigenvalues of the average information below this are measured by differences instead
 WEAK_MODEL = 0.02
 # and by how much the true curvature along its weakest direction may differ from what it says
@@ -169,6 +163,23 @@ def examine(engine: Engine, point: Point, reml: bool) -> Face | None:
         scale, values, vectors = _spectrum(hessian)
     small = values < max(UNRESOLVED, noise**0.5)
     return _face(directions, directions @ gradient, hessian, scale, values, vectors, small)
+
+
+def settled(engine: Engine, point: Point, reml: bool) -> Face | None:
+    """Evidence at a point, polished, of a small model whose optimum is plainly interior; None for any other."""
+    evidence, assembled = engine.evidence, engine.assembled
+    lam = point.lam.copy()
+    fine = settle(assembled.arrays, assembled.cross, engine.work, engine.chain, engine.trunk, engine.theta_map, lam, reml,
+                  engine.dof(reml), evidence)
+    point.evaluations += int(evidence.evaluations[0])
+    if not fine:
+        return None
+    point.lam, point.objective = lam, float(evidence.objectives[-1])
+    return Face(
+        directions=evidence.directions.copy(), gradient=evidence.gradient.copy(), hessian=evidence.hessian.copy(),
+        scale=evidence.scale.copy(), values=evidence.values.copy(), vectors=evidence.vectors.copy(),
+        flat=np.zeros(len(evidence.values), bool), step=evidence.step.copy(), decrement=float(evidence.decrement[0]),
+    )
 
 
 def modelled(engine: Engine, point: Point, reml: bool) -> tuple[Face, list[Normal]] | None:

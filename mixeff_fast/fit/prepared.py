@@ -13,7 +13,7 @@ import numpy as np
 
 from mixeff_fast.fit.blas import single_threaded_blas
 from mixeff_fast.fit.certificate import Certificate, optimum
-from mixeff_fast.fit.cones import NEGLIGIBLE, SMALL_DIRECTION, Point, drop_small, lower
+from mixeff_fast.fit.cones import Point, drop_small, lower
 from mixeff_fast.fit.engine import DEPENDENT, Engine, available_memory, separate
 from mixeff_fast.fit.lmm import LmmResult, estimates
 from mixeff_fast.fit.response import Design, assemble_response, keep_design, less_offset, load_response, own_cross
@@ -185,7 +185,7 @@ class _Worker:
         response.refit(
             self.design.rows[0], y, 0, 1, assembled.standard.intercept >= 0, assembled.arrays, assembled.cross, engine.work,
             engine.chain, engine.trunk, engine.theta_map, engine.scoring, search, engine.path, start, self.reml,
-            engine.dof(self.reml), SMALL_DIRECTION, NEGLIGIBLE, np.zeros((2, assembled.arrays.border)), outcome,
+            engine.dof(self.reml), np.zeros((2, assembled.arrays.border)), outcome,
         )
         stops = [STOPS[action] for action in outcome.counts[:, response.ACTION].tolist()]
         objectives = outcome.real[:, response.OBJECTIVE].tolist()

@@ -38,7 +38,8 @@ def run(engine: Engine, reml: bool, request: int) -> int:
             if scored and engine.stages is None:
                 _read(engine, path.trial, dof, dof / (r * r), engine.rank if reml else 0, path.trial_grad)
             else:
-                engine.team.run(stages.solve, engine.n_chunks, engine.assembled.arrays, work)
+                solve = stages.solve_lanes if engine.in_lanes else stages.solve
+                engine.team.run(solve, engine.n_chunks, engine.assembled.arrays, work)
                 if request == profiled.SOLUTION:
                     return action
                 if scored:
@@ -72,7 +73,10 @@ def gradients(engine: Engine, reml: bool, lams: Float, values: Float, grads: Flo
 
 def _evaluate(engine: Engine, lam: Float, reml: bool) -> float:
     plan, cross, work, trunk = engine.assembled.arrays, engine.assembled.cross, engine.work, engine.stages
-    engine.team.run(stages.eliminate, engine.n_chunks, plan, cross, lam, work, engine.chain)
+    if engine.in_lanes:
+        engine.team.run(stages.eliminate_lanes, engine.n_chunks, plan, cross, lam, work)
+    else:
+        engine.team.run(stages.eliminate, engine.n_chunks, plan, cross, lam, work, engine.chain)
     logdet = float(stages.sum_border(plan, cross, work))
     if trunk is not None:
         logdet = logdet + trunk.take() if math.isfinite(logdet) and trunk.factor(lam) else math.nan
@@ -98,7 +102,10 @@ def _read(engine: Engine, lam: Float, dof: float, c: float, n_fixed: int, grad: 
     """Solution, average information and gradient of a model without a trunk."""
     plan, cross, work, scoring = engine.assembled.arrays, engine.assembled.cross, engine.work, engine.scoring
     stages.invert_border(plan, work, c, n_fixed)
-    engine.team.run(stages.read_blocks, engine.n_chunks, plan, cross, lam, work, engine.theta_map, scoring, engine.chain)
+    if engine.in_lanes:
+        engine.team.run(stages.read_lanes, engine.n_chunks, plan, cross, lam, work, engine.theta_map, scoring, True, True)
+    else:
+        engine.team.run(stages.read_blocks, engine.n_chunks, plan, cross, lam, work, engine.theta_map, scoring, engine.chain)
     stages.finish_score(plan, work, scoring, dof, engine.search.hessian)
     stages.sum_gradient(work, grad)
 
@@ -108,8 +115,13 @@ def _invert(engine: Engine, lam: Float, c: float, n_fixed: int, want_gradient: b
     stages.invert_border(plan, work, c, n_fixed)
     if trunk is not None:
         trunk.invert()
-    sparse = trunk.trunk if isinstance(trunk, SparseStages) else None
-    engine.team.run(stages.invert, engine.n_chunks, plan, cross, lam, work, engine.chain, engine.trunk, sparse, want_gradient)
+    if engine.in_lanes:
+        engine.team.run(stages.read_lanes, engine.n_chunks, plan, cross, lam, work, engine.theta_map, engine.scoring, False,
+                        want_gradient)
+    else:
+        sparse = trunk.trunk if isinstance(trunk, SparseStages) else None
+        engine.team.run(stages.invert, engine.n_chunks, plan, cross, lam, work, engine.chain, engine.trunk, sparse,
+                        want_gradient)
     if trunk is not None:
         trunk.read(lam, want_gradient)
     if want_gradient:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixeff_fast.compile import stored_numbers
+from mixeff_fast.kernels._vectors import LANES
 from mixeff_fast.kernels.dense import SLICES, TILE
 from mixeff_fast.kernels.gradient import RUN_ROWS
+from mixeff_fast.kernels.lanes import lanes_size
 from mixeff_fast.kernels.optimizer import Search
+from mixeff_fast.kernels.settle import Evidence
 from mixeff_fast.kernels.structure import DenseTrunk, Path, Scoring, Workspace
 
 if TYPE_CHECKING:
@@ -23,19 +26,29 @@ if TYPE_CHECKING:
 # the leaf's blocks are cut into so many chunks when there are enough of them
 CHUNKS = 8
 CHUNK_BLOCKS = 500
+# the same where they are worked on in lanes
+LANE_BLOCKS = 2000
 
 
 def n_chunks(plan: EliminationPlan) -> int:
     """Chunks of sparse blocks. Blocks of a chain follow on each other: they are one chunk."""
     if plan.n_chain > 1:
         return 1
-    return min(CHUNKS, max(1, plan.n_sparse // CHUNK_BLOCKS))
+    return min(CHUNKS, max(1, plan.n_sparse // (LANE_BLOCKS if works_in_lanes(plan) else CHUNK_BLOCKS)))
+
+
+def works_in_lanes(plan: EliminationPlan) -> bool:
+    """Whether all blocks are one factor's, and nothing is left for a trunk."""
+    return plan.n_chain == 1 and plan.trunk_size == 0
 
 
 def _chunk_bounds(plan: EliminationPlan, count: int) -> NDArray[np.int64]:
     """Where chunks begin: each has about the same share of the panels."""
     if count == 1:
         return np.array([0, plan.n_sparse], np.int64)
+    if works_in_lanes(plan):
+        tiles = -(-plan.n_sparse // LANES)
+        return np.minimum(tiles * np.arange(count + 1) // count * LANES, plan.n_sparse)
     ends = np.cumsum((plan.panel_cols * plan.panel_cols)[: plan.n_sparse])
     inside = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
     return np.concatenate(([0], inside, [plan.n_sparse])).astype(np.int64)
@@ -62,8 +75,14 @@ def new_workspace(plan: EliminationPlan, assembled: Assembled, count: int) -> Wo
     if plan.n_sparse < len(arrays.panel_ptr):
         lower = int(arrays.panel_ptr[plan.n_sparse])
     border = arrays.border
+    diag, lanes = plan.diag_size, 0
+    if works_in_lanes(plan):
+        padding = -plan.n_sparse % LANES
+        diag += padding * widest * widest
+        lower += padding * widest * border
+        lanes = lanes_size(widest, border)
     return Workspace(
-        lower_diag=np.empty(plan.diag_size),
+        lower_diag=np.empty(diag),
         lower_panel=np.empty(lower),
         inverse_diag=np.empty(plan.diag_size),
         border=np.zeros((border, border)),
@@ -73,6 +92,7 @@ def new_workspace(plan: EliminationPlan, assembled: Assembled, count: int) -> Wo
         chunk_border=np.zeros((count, _apart(border * border))),
         chunk_grad=np.zeros((count, _apart(assembled.lam_size))),
         chunk_logdet=np.zeros(count),
+        lanes=np.zeros((count, _apart(lanes))),
         scratch_u=np.zeros((count, _apart(rows * columns))),
         scratch_q=np.zeros((count, _apart(rows * columns))),
         scratch_small=np.zeros((count, _apart(4 * widest * widest))),
@@ -125,6 +145,14 @@ def new_search(n: int) -> Search:
         gradient=np.zeros(n), hessian=np.zeros((n, n)), direction=np.zeros(n), reach=np.zeros(n),
         secant_step=np.zeros(n), secant_change=np.zeros(n), factor=np.zeros((n, n)), vectors=np.zeros((n, n)),
         scale=np.zeros(n), real=np.zeros(7), counts=np.zeros(7, np.int64),
+    )
+
+
+def new_evidence(n: int, size: int) -> Evidence:
+    return Evidence(
+        directions=np.zeros((n, size)), steps=np.zeros(n), points=np.zeros((n + 1, size)), grads=np.zeros((n + 1, size)),
+        objectives=np.zeros(n + 1), gradient=np.zeros(n), hessian=np.zeros((n, n)), scale=np.zeros(n), scaled=np.zeros((n, n)),
+        values=np.zeros(n), vectors=np.zeros((n, n)), step=np.zeros(size), decrement=np.zeros(1), evaluations=np.zeros(1),
     )
 
 

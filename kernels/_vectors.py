@@ -1,0 +1,83 @@
+"""Arithmetic on eight numbers at once, in the processor's vectors.
+
+Numba does not vectorize loops of eight, which LLVM unrolls first; so these few operations are written in LLVM's own
+language. A vector is eight neighbouring numbers of a contiguous array, named by the array and the place of the first. Places
+are not checked. Sums are taken in order, each product added with one rounding where the processor can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+LANES = 8
+
+_VECTOR: Any = ir.VectorType(ir.DoubleType(), LANES)
+_FUSED = ("contract",)
+
+
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Any:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [place]), _VECTOR.as_pointer())
+
+
+def _load(builder: Any, pointer: Any) -> Any:
+    return builder.load(pointer, align=8)
+
+
+def _spread(builder: Any, number: Any) -> Any:
+    """The number in every lane."""
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+    lanes: Any = ir.VectorType(ir.IntType(32), LANES)
+    return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), ir.Constant(lanes, [0] * LANES))
+
+
+def _sum_of_products(start: str, scalar: bool, sign: int) -> Callable[..., Any]:
+    """Code of ``s[o] = start + sign * sum_k a[i + k di] b[j + k dj]``, k < count; ``b`` holds vectors, or numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        s, o, a, i, di, b, j, dj, count = arguments
+        kinds = signature.args
+        target = _pointer(context, builder, kinds[0], s, o)
+        held = cgutils.alloca_once(builder, _VECTOR)
+        builder.store(_load(builder, target) if start == "own" else ir.Constant(_VECTOR, [0.0] * LANES), held)
+        numbers = context.make_array(kinds[5])(context, builder, b).data
+        with cgutils.for_range(builder, count) as loop:
+            x = _load(builder, _pointer(context, builder, kinds[2], a, builder.add(i, builder.mul(loop.index, di))))
+            place = builder.gep(numbers, [builder.add(j, builder.mul(loop.index, dj))])
+            if scalar:
+                y = _spread(builder, builder.load(place))
+            else:
+                y = _load(builder, builder.bitcast(place, _VECTOR.as_pointer()))
+            product = builder.fmul(x, y, flags=_FUSED)
+            join = builder.fadd if sign > 0 else builder.fsub
+            builder.store(join(builder.load(held), product, flags=_FUSED), held)
+        builder.store(builder.load(held), target, align=8)
+        return context.get_dummy_value()
+
+    return generate
+
+
+def _operation(start: str, scalar: bool, sign: int) -> Any:
+    generate = _sum_of_products(start, scalar, sign)
+
+    @intrinsic
+    def operation(  # type: ignore[no-untyped-def]
+        typing, s, o, a, i, di, b, j, dj, count
+    ):
+        signature = types.void(s, types.int64, a, types.int64, types.int64, b, types.int64, types.int64, types.int64)
+        return signature, generate
+
+    return operation
+
+
+# f(s, o, a, i, di, b, j, dj, count) with vectors in b: s[o] = sum, s[o] += sum, s[o] -= sum
+set_products = _operation("zero", False, 1)
+add_products = _operation("own", False, 1)
+take_products = _operation("own", False, -1)
+# the first with numbers in b
+set_scaled = _operation("zero", True, 1)
