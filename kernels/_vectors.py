@@ -62,6 +62,25 @@ def _sum_of_products(start: str, scalar: bool, sign: int) -> Callable[..., Any]:
     return generate
 
 
+@intrinsic
+def prefetch(typing, a, i):  # type: ignore[no-untyped-def]
+    """Ask for the cache line that holds ``a[i]``, to be written to soon. ``i`` may lie outside the array."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, place = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        byte: Any = ir.IntType(8).as_pointer()
+        number: Any = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0"
+        )
+        facts = [ir.Constant(number, value) for value in (1, 3, 1)]
+        builder.call(function, [builder.bitcast(builder.gep(data, [place]), byte), *facts])
+        return context.get_dummy_value()
+
+    return types.void(a, types.int64), generate
+
+
 def _operation(start: str, scalar: bool, sign: int) -> Any:
     generate = _sum_of_products(start, scalar, sign)
 

@@ -5,9 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mixeff_fast.kernels._cache import kernel
+from mixeff_fast.kernels._vectors import prefetch
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.structure import Float, Int32, Int64
+
+# a row's block is asked for this many rows ahead
+AHEAD = 16
+
+
+@kernel
+def accumulate_levels(codes: Int32, z: Float, xy: Float, diag: Float, panel: Float) -> None:
+    """``accumulate_factor`` for a lone grouping factor, whose blocks are its levels, one after another."""
+    n = codes.shape[0]
+    w = z.shape[1]
+    border = xy.shape[1]
+    for r in range(n):
+        ahead = codes[min(r + AHEAD, n - 1)]
+        prefetch(diag, ahead * w * w)
+        prefetch(panel, ahead * w * border)
+        d0 = codes[r] * w * w
+        p0 = codes[r] * w * border
+        for i in range(w):
+            zi = z[r, i]
+            for j in range(w):
+                diag[d0 + i * w + j] += zi * z[r, j]
+            for j in range(border):
+                panel[p0 + i * border + j] += zi * xy[r, j]
 
 
 @kernel

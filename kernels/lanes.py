@@ -61,6 +61,19 @@ def gather(a: Float, first: int, size: int, count: int, s: Float, o: int) -> Non
 
 
 @small_kernel
+def load(
+    w: int, border: int, cross: CrossProduct, b: int, count: int, lam: Float, s: Float, a: int, x: int, t: int
+) -> None:
+    """Take a tile's ``A_bb`` and ``A_bX``, and ``A_bb Lambda`` into ``t``."""
+    row = w * LANES
+    gather(cross.diag, b * w * w, w * w, count, s, a)
+    gather(cross.panel, b * w * border, w * border, count, s, x)
+    for i in range(w):
+        for j in range(w):
+            set_scaled(s, t + i * row + j * LANES, s, a + i * row, LANES, lam, j, w, w)
+
+
+@small_kernel
 def cholesky(w: int, s: Float, o: int, product: int, least: int) -> None:
     """Lower factor in place, the reciprocals of its pivots on the diagonal. The pivots' squares are multiplied into
     ``product``, and the smallest kept in ``least``."""
@@ -117,12 +130,7 @@ def eliminate_lanes(plan: Plan, cross: CrossProduct, lam: Float, work: Workspace
     logdet = 0.0
     hi = work.chunk[chunk + 1]
     for b in range(work.chunk[chunk], hi, LANES):
-        count = min(LANES, hi - b)
-        gather(cross.diag, b * w * w, w * w, count, s, a)
-        gather(cross.panel, b * w * border, w * border, count, s, x)
-        for i in range(w):
-            for j in range(w):
-                set_scaled(s, t + i * row + j * LANES, s, a + i * row, LANES, lam, j, w, w)
+        load(w, border, cross, b, min(LANES, hi - b), lam, s, a, x, t)
         for i in range(w):
             for j in range(i + 1):
                 at = m + i * row + j * LANES
@@ -318,11 +326,7 @@ def invert_lanes(plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, c
                 for i in range(w * w):
                     work.inverse_diag[(b + e) * w * w + i] = s[own + i * LANES + e]
             continue
-        gather(cross.diag, b * w * w, w * w, count, s, a)
-        gather(cross.panel, b * w * border, w * border, count, s, x)
-        for i in range(w):
-            for j in range(w):
-                set_scaled(s, t + i * row + j * LANES, s, a + i * row, LANES, lam, j, w, w)
+        load(w, border, cross, b, count, lam, s, a, x, t)
         for i in range(w):
             for j in range(w):
                 at = sums + i * row + j * LANES

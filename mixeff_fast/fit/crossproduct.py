@@ -136,8 +136,10 @@ def _sum_rows(
     plan = model.plan
     for chunk in chunks(model, standard, kept, rows):
         cross.border[...] += chunk.xy.T @ chunk.xy
-        alone = len(plan.order) == 1
-        blocks = chunk.codes if alone else [own[codes] for own, codes in zip(plan.level_block, chunk.codes, strict=True)]
+        if len(plan.order) == 1:
+            assembly.accumulate_levels(chunk.codes[0], chunk.z[0], chunk.xy, cross.diag, cross.panel)
+            continue
+        blocks = [own[codes] for own, codes in zip(plan.level_block, chunk.codes, strict=True)]
         for place, a in enumerate(plan.order):
             assembly.accumulate_factor(blocks[a], chunk.z[a], chunk.xy, arrays.diag_ptr, arrays.panel_ptr,
                                        arrays.panel_cols, cross.diag, cross.panel)
