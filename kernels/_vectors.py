@@ -62,23 +62,26 @@ def _sum_of_products(start: str, scalar: bool, sign: int) -> Callable[..., Any]:
     return generate
 
 
-@intrinsic
-def prefetch(typing, a, i):  # type: ignore[no-untyped-def]
-    """Ask for the cache line that holds ``a[i]``, to be written to soon. ``i`` may lie outside the array."""
+def _ask_for_line(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    array, place = arguments
+    data = context.make_array(signature.args[0])(context, builder, array).data
+    byte: Any = ir.IntType(8).as_pointer()
+    number: Any = ir.IntType(32)
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0"
+    )
+    # to write, to be kept near, data
+    facts = [ir.Constant(number, value) for value in (1, 3, 1)]
+    builder.call(function, [builder.bitcast(builder.gep(data, [place]), byte), *facts])
+    return context.get_dummy_value()
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, place = arguments
-        data = context.make_array(signature.args[0])(context, builder, array).data
-        byte: Any = ir.IntType(8).as_pointer()
-        number: Any = ir.IntType(32)
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0"
-        )
-        facts = [ir.Constant(number, value) for value in (1, 3, 1)]
-        builder.call(function, [builder.bitcast(builder.gep(data, [place]), byte), *facts])
-        return context.get_dummy_value()
 
-    return types.void(a, types.int64), generate
+def _prefetch() -> Any:
+    @intrinsic
+    def operation(typing, a, i):  # type: ignore[no-untyped-def]
+        return types.void(a, types.int64), _ask_for_line
+
+    return operation
 
 
 def _operation(start: str, scalar: bool, sign: int) -> Any:
@@ -100,3 +103,5 @@ add_products = _operation("own", False, 1)
 take_products = _operation("own", False, -1)
 # the first with numbers in b
 set_scaled = _operation("zero", True, 1)
+# f(a, i): asks for the cache line of a[i], to be written to soon
+prefetch = _prefetch()

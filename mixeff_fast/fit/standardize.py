@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-SAMPLE_ROWS = 16_384
+SAMPLE_ROWS = 4_096
 
 
 @dataclass(frozen=True, slots=True)

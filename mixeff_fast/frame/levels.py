@@ -14,6 +14,8 @@ from mixeff_fast.frame.columns import Codes, Levels, frozen
 
 # Below this many rows a Python dictionary is faster than a private category registry.
 _FEW_ROWS = 1500
+# so few labels are sorted sooner by Python than by Polars
+_FEW_LABELS = 1024
 # Rows handled at a time, so that temporaries stay in the cache and never grow with the data.
 _CHUNK = 1 << 16
 _INTEGERS = frozenset(
@@ -212,6 +214,16 @@ def _encode_strings(series: pl.Series) -> tuple[Codes, pl.Series]:
     return frozen(codes), pl.Series(labels, dtype=pl.String)
 
 
+def _in_byte_order(labels: pl.Series) -> tuple[npt.NDArray[Any], pl.Series]:
+    """The order that sorts labels, and the sorted labels."""
+    if len(labels) > _FEW_LABELS:
+        order = labels.arg_sort().to_numpy()
+        return order, labels[order].rename("")
+    texts = labels.to_list()
+    order = np.array(sorted(range(len(texts)), key=texts.__getitem__), dtype=np.int64)
+    return order, pl.Series(sorted(texts), dtype=pl.String)
+
+
 def _sort_categories(coded: pl.Series, texts: pl.Series) -> tuple[Codes, pl.Series]:
     """Turn the physical codes of a categorical column into codes of its labels in byte order."""
     physical = coded.to_physical().to_numpy()
@@ -227,10 +239,10 @@ def _sort_categories(coded: pl.Series, texts: pl.Series) -> tuple[Codes, pl.Seri
     labels = texts[example[used]]
     if labels.dtype != pl.String:
         labels = labels.cast(pl.String)
-    order = labels.arg_sort().to_numpy()
+    order, labels = _in_byte_order(labels)
     table = np.zeros(len(example), dtype=np.int32)
     table[used[order]] = np.arange(len(used), dtype=np.int32)
-    return _translate(table, physical), labels[order].rename("")
+    return _translate(table, physical), labels
 
 
 def _encode_numbers(series: pl.Series) -> tuple[Codes, npt.NDArray[Any]]:
