@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from mixeff_fast.fit.prepared import Refits
     from mixeff_fast.models.compare import ModelComparison, compare
     from mixeff_fast.models.lmm import LinearMixedModel
+    from mixeff_fast.models.manifest import formula_manifest, known_schemas, negotiate
     from mixeff_fast.models.parse import parse_formula
     from mixeff_fast.models.prepared import PreparedModel
+    from mixeff_fast.models.roles import Roles, roles
+    from mixeff_fast.models.saved import load, revive
     from mixeff_fast.models.spec import ModelSpec, compile_model, lmm
     from mixeff_fast.models.statistics import SufficientStatistics, sufficient_statistics
 
@@ -31,12 +34,19 @@ _HOMES = {
     "ModelSpec": "mixeff_fast.models.spec",
     "PreparedModel": "mixeff_fast.models.prepared",
     "Refits": "mixeff_fast.fit.prepared",
+    "Roles": "mixeff_fast.models.roles",
     "SufficientStatistics": "mixeff_fast.models.statistics",
     "compare": "mixeff_fast.models.compare",
     "compile_model": "mixeff_fast.models.spec",
     "control": "mixeff_fast.fit.control",
+    "formula_manifest": "mixeff_fast.models.manifest",
+    "known_schemas": "mixeff_fast.models.manifest",
     "lmm": "mixeff_fast.models.spec",
+    "load": "mixeff_fast.models.saved",
+    "negotiate": "mixeff_fast.models.manifest",
     "parse_formula": "mixeff_fast.models.parse",
+    "roles": "mixeff_fast.models.roles",
+    "revive": "mixeff_fast.models.saved",
     "sufficient_statistics": "mixeff_fast.models.statistics",
 }
 _MODULES = ("datasets", "errors")
@@ -48,6 +58,7 @@ __all__ = [
     "ModelSpec",
     "PreparedModel",
     "Refits",
+    "Roles",
     "SufficientStatistics",
     "__version__",
     "compare",
@@ -55,8 +66,14 @@ __all__ = [
     "control",
     "datasets",
     "errors",
+    "formula_manifest",
+    "known_schemas",
     "lmm",
+    "load",
+    "negotiate",
     "parse_formula",
+    "revive",
+    "roles",
     "sufficient_statistics",
 ]
 

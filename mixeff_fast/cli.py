@@ -58,7 +58,7 @@ def _fit(arguments: argparse.Namespace) -> None:
     print(fit.summary())
     if arguments.json is not None:
         try:
-            arguments.json.write_text(fit.as_json(pretty=True) + "\n", encoding="utf-8")
+            arguments.json.write_text(fit.artifact.model_dump_json(indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise ArgumentError(f"cannot write {arguments.json}: {error.strerror}", argument="json") from error
 

@@ -20,3 +20,41 @@ FitStatus = Literal[
 CertificationQuality = Literal["certified", "approximate", "unavailable", "not_assessed", "failed"]
 HessianRoute = Literal["gradient_differences", "average_information"]
 ResidualType = Literal["response", "pearson", "deviance", "working"]
+Role = Literal["sampled_unit", "item", "site", "batch", "block", "treatment", "repeated_unit", "unknown"]
+Intent = Literal["confirmatory_as_specified", "confirmatory_design_compiled", "exploratory", "predictive"]
+ModelRelation = Literal["same", "nested", "reverse_nested", "non_nested"]
+ComparisonStatus = Literal["available", "not_assessed", "unsupported"]
+ComparisonClass = Literal[
+    "same_model_space",
+    "nested_fixed_effects",
+    "nested_random_effects",
+    "nested_fixed_and_random_effects",
+    "same_fixed_effects_covariance_difference",
+    "non_nested_fixed_effects",
+    "non_nested_random_effects",
+    "different_family",
+    "different_link",
+    "mixed_fit_criterion",
+]
+LrtReason = Literal[
+    "non_nested_models_lrt_invalid",
+    "ml_refit_required",
+    "lower_loglikelihood_lrt_invalid",
+    "same_model_space_lrt_invalid",
+    "lrt_unavailable",
+    "different_family",
+    "different_link",
+    "mixed_fit_criterion",
+]
+ComparisonReason = Literal[
+    LrtReason, "reference_model", "information_criteria_requested", "naive_chi_square_conservative_at_boundary"
+]
+ComparisonAlternative = Literal[
+    "ml_refit_likelihood_ratio",
+    "reml_likelihood_ratio",
+    "information_criteria",
+    "fixed_effect_contrast_test",
+    "parametric_bootstrap",
+    "cross_validation",
+    "refit_with_common_criterion",
+]

@@ -1,49 +1,45 @@
-"""The compiled model: what was asked for, how it was read, and how it will be factored. Written before any fit."""
+"""The compiled model: what was asked for, how it was read, what the data support and how it will be factored. Written
+before any fit, and never changed by one."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from mixeff_fast.schemas.base import Artifact, Record
+from mixeff_fast.schemas.base import Artifact, Count, NonNegative, Record
+from mixeff_fast.schemas.design import DesignAudit
+from mixeff_fast.schemas.diagnostics import Diagnostic
+from mixeff_fast.schemas.parameters import ParameterTrace, ThetaMap
+from mixeff_fast.schemas.policy import (
+    CompilerPolicy,
+    Intent,
+    ModelState,
+    PolicyRecommendation,
+    Reduction,
+    Thresholds,
+)
+from mixeff_fast.schemas.semantic import CrossCardConstraint, RandomTermCard, SemanticModel
 
 LevelOrder = Literal["sorted", "declared", "numeric", "logical"]
+
+
+class ModelBoundary(Record):
+    """What kind of model this is, and which objective its optimizer minimizes."""
+
+    model_kind: Literal["linear_mixed_model", "generalized_linear_mixed_model"]
+    response_distribution: str
+    link: str
+    objective_approximation: Literal["exact_gaussian", "laplace", "pirls", "adaptive_gauss_hermite"]
+    optimizer_certificate_scope: Literal["exact_objective", "approximated_objective"]
 
 
 class LevelRecord(Record):
     """Levels of one factor and where their order comes from. ``reference`` is the first level."""
 
     variable: str
-    n_levels: int
+    n_levels: Count
     order: LevelOrder
     reference: str
     contrast: str | None
-
-
-class RandomTermRecord(Record):
-    """One random term after expansion."""
-
-    term_id: str
-    source_syntax: str
-    group: str
-    path: Literal["marginal", "cell", "interaction"]
-    covariance_family: Literal["scalar", "diagonal", "full", "structured"]
-    basis: tuple[str, ...]
-    block_group: str | None
-    n_levels: int
-    n_parameters: int
-
-
-class ThetaSlot(Record):
-    """One covariance parameter: entry (``lambda_row``, ``lambda_col``) of its term's Lambda."""
-
-    global_index: int
-    name: str
-    term_id: str
-    lambda_row: int
-    lambda_col: int
-    lower_bound: float | None
 
 
 class TrunkAlternative(Record):
@@ -52,9 +48,9 @@ class TrunkAlternative(Record):
     name: str
     trunk: Literal["none", "dense", "sparse"]
     chain: tuple[str, ...]
-    flops: float | None
-    inverse_flops: float | None
-    bytes: int | None
+    flops: NonNegative | None
+    inverse_flops: NonNegative | None
+    bytes: Count | None
     chosen: bool
     why: str
 
@@ -66,48 +62,65 @@ class FactorizationPlan(Record):
     chain: tuple[str, ...]
     trunk: tuple[str, ...]
     trunk_kind: Literal["none", "dense", "sparse"]
-    trunk_columns: int
-    supernodes: int
-    flops: float
-    inverse_flops: float
-    bytes: int
+    trunk_columns: Count
+    supernodes: Count
+    flops: NonNegative
+    inverse_flops: NonNegative
+    bytes: Count
     alternatives: tuple[TrunkAlternative, ...]
+
+
+class DataFingerprint(Record):
+    """A hash of the values that enter the model: None, with the reason, where the rows are not in memory."""
+
+    algorithm: Literal["sha256_tree_v1"]
+    digest: str | None
+    reason: str
 
 
 class DataRecord(Record):
     """Rows read and used."""
 
-    n_source_rows: int
-    n_rows: int
-    missing: dict[str, int]
+    n_source_rows: Count
+    n_rows: Count
+    missing: dict[str, Count]
     weighted: bool
     has_offset: bool
+    fingerprint: DataFingerprint
 
 
-class Diagnostic(Record):
-    """A fact about the model or its data: ``code`` is stable, ``message`` is for people, ``payload`` for programs."""
+class CompilationRecord(Record):
+    """What it takes to compile the model again. ``package_versions`` are those of the numerical libraries."""
 
-    code: str
-    severity: Literal["info", "warning", "error"]
-    stage: str
-    message: str
-    affected_terms: tuple[str, ...] = ()
-    payload: dict[str, Any] = Field(default_factory=dict)
+    intent: Intent
+    na_action: Literal["error", "omit"]
+    rows_in_memory: bool
+    package_versions: dict[str, str]
 
 
 class CompiledModelArtifact(Artifact):
     NAME: ClassVar[str] = "mixeff_fast.compiled_model_artifact"
-    VERSION: ClassVar[str] = "0.2.0"
+    VERSION: ClassVar[str] = "1.0.0"
 
-    model_kind: Literal["linear_mixed_model"]
+    model_boundary: ModelBoundary
     requested_formula: str
     canonical_formula: str
-    response: str
-    fixed_terms: tuple[str, ...]
+    effective_formula: str | None
+    semantic_model: SemanticModel
+    effective_semantic_model: SemanticModel | None
     coefficients: tuple[str, ...]
-    random_terms: tuple[RandomTermRecord, ...]
-    theta: tuple[ThetaSlot, ...]
+    theta_maps: tuple[ThetaMap, ...]
+    parameter_traces: tuple[ParameterTrace, ...]
+    design_audit: DesignAudit
+    random_term_cards: tuple[RandomTermCard, ...]
+    cross_card_constraints: tuple[CrossCardConstraint, ...]
+    compiler_policy: CompilerPolicy
+    policy_recommendations: tuple[PolicyRecommendation, ...]
+    reductions: tuple[Reduction, ...]
+    model_state: ModelState
+    thresholds: Thresholds
     levels: tuple[LevelRecord, ...]
     data: DataRecord
     plan: FactorizationPlan
+    reproducibility: CompilationRecord
     diagnostics: tuple[Diagnostic, ...]

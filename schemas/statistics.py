@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
-from mixeff_fast.schemas.base import Artifact, Record
+from mixeff_fast.schemas.base import Artifact, JsonObject, Record
 
 
 class CodingRecord(Record):
@@ -23,7 +23,7 @@ class NoteRecord(Record):
     code: str
     message: str
     column: str | None
-    payload: dict[str, Any] = Field(default_factory=dict)
+    payload: JsonObject = Field(default_factory=dict)
 
 
 class StandardRecord(Record):
@@ -46,7 +46,7 @@ class SufficientStatisticsHeader(Artifact):
 
     formula: str
     codings: dict[str, CodingRecord]
-    states: dict[str, dict[int, dict[str, Any]]]
+    states: dict[str, dict[int, JsonObject]]
     suffixes: dict[str, tuple[str, ...]]
     values: tuple[tuple[str, ...], ...]
     n: int = Field(ge=1)

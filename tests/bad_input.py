@@ -524,9 +524,10 @@ def aliased(*names: str) -> Callable[[Any], bool]:
 
     def check(fit: mf.LinearMixedModel) -> bool:
         gone = [name for name, value in zip(fit.coef_names, fit.beta.tolist(), strict=True) if math.isnan(value)]
-        diagnostic = next(d for d in fit.artifact.diagnostics if d.code == "fixed_effect_rank_deficient")
+        told = [*fit.artifact.compiled.diagnostics, *fit.artifact.diagnostics]
+        diagnostic = next(d for d in told if d.code == "fixed_effect_rank_deficient")
         nulls = fit.fixef().filter(pl.col("estimate").is_null())["term"].to_list()
-        return gone == nulls == list(diagnostic.affected_terms) == list(names)
+        return gone == nulls == diagnostic.payload["aliased_columns"] == list(names)
 
     return check
 

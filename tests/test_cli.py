@@ -44,8 +44,8 @@ def test_ml_weights_and_json_have_an_effect(tmp_path: Path, capsys: pytest.Captu
     assert cli.main(["fit", str(path), FORMULA, "--ml", "--weights", "w", "--json", str(out)]) == 0
     stored = json.loads(out.read_text())
     fit = mf.lmm(FORMULA, data, reml=False, weights="w")
-    assert stored["criterion"] == "ML"
-    assert stored["objective"] == pytest.approx(fit.deviance, rel=1e-12)
+    assert stored["summary"]["criterion"] == "ML"
+    assert stored["summary"]["objective"] == pytest.approx(fit.deviance, rel=1e-12)
     assert stored["header"]["schema_name"] == "mixeff_fast.fit_artifact"
     assert "maximum likelihood" in capsys.readouterr().out
 

@@ -77,7 +77,8 @@ def same(a: Model, b: Model) -> bool:
 def test_every_argument_is_tested():
     for name, (function, exempt) in FUNCTIONS.items():
         arguments = set(inspect.signature(function).parameters) - {"self"} - exempt
-        changes = {"data", "weights", "offset", "subset", "na_action", "contrasts", "reml", "control"}
+        changes = {"data", "weights", "offset", "subset", "na_action", "contrasts", "roles", "audit_columns", "intent", "reml",
+                   "control"}
         assert TESTED[name] == arguments | (changes if name == "update" else set()), name
 
 
@@ -182,11 +183,12 @@ def test_every_setting_of_control(capsys):
     spec.fit()
     assert capsys.readouterr().err == ""
     with pytest.warns(ConvergenceNotice):
-        assert spec.fit(control=mf.control(max_evaluations=2)).optimizer_certificate().evaluations <= 2
+        assert spec.fit(control=mf.control(max_evaluations=2)).optimizer_certificate().stop.evaluations <= 2
     loose = spec.fit(control=mf.control(tolerance=0.5)).optimizer_certificate()
-    assert loose.evaluations < base.evaluations
+    assert loose.stop.evaluations < base.stop.evaluations
+    assert (loose.caller_set, base.caller_set) == (("tolerance",), ())
     near = spec.fit(control=mf.control(start=sleep().theta))
-    assert near.optimizer_certificate().evaluations < base.evaluations
+    assert near.optimizer_certificate().stop.evaluations < base.stop.evaluations
     assert near.theta == pytest.approx(sleep().theta, rel=1e-8)
     with pytest.raises(FitError) as caught:
         spec.fit(control=mf.control(memory_limit=100))
@@ -611,6 +613,24 @@ def test_comparisons_that_are_no_tests():
 # ---- reports
 
 
+@effect("lmm", "roles", "audit_columns", "intent")
+@effect("compile_model", "roles", "audit_columns", "intent")
+@effect("update", "roles", "audit_columns", "intent")
+def test_what_the_artifacts_are_told():
+    given = {"roles": {"Subject": "item"}, "audit_columns": ["half"], "intent": "exploratory"}
+    fit = mf.lmm(SLEEP, sleepstudy(), **given)
+    for spec in (fit.spec, mf.compile_model(SLEEP, sleepstudy(), **given), sleep().update(data=sleepstudy(), **given).spec):
+        artifact = spec.artifact
+        assert artifact.semantic_model.random_terms[0].role == "item"
+        assert "half" in artifact.design_audit.covariance_kernels.columns_examined
+        assert "late" not in artifact.design_audit.covariance_kernels.columns_examined
+        assert artifact.compiler_policy.intent == "exploratory"
+    assert fit.summary().table["p_value"].to_list() == [None, None]
+    close(fit.summary().table["std_error"], sleep().std_error)
+    assert "no p-values" in str(fit.summary())
+    assert sleep().spec.artifact.semantic_model.random_terms[0].role != "item"
+
+
 @effect("summary")
 def test_summary():
     text = str(sleep().summary())
@@ -641,7 +661,7 @@ def test_representations_of_every_kind_of_fit():
         for text in (repr(fit), str(fit.summary()), repr(fit.spec)):
             assert "nan" not in text.replace("NaN", "")
         assert fit._repr_html_().startswith("<pre")
-        assert fit.artifact.objective == fit.result.objective
+        assert fit.artifact.summary.objective == fit.result.objective
         assert "NaN" not in fit.as_json()
         assert "Infinity" not in fit.as_json()
 
@@ -652,5 +672,7 @@ def test_an_aliased_column_is_reported():
     with pytest.warns(RankNotice, match="x2"):
         fit = mf.lmm(model["formula"], data)
     assert fit.fixef().filter(term="x2")["estimate"].to_list() == [None]
-    assert "fixed_effect_rank_deficient" in [d.code for d in fit.artifact.diagnostics]
-    assert "x2" not in [c.term for c in fit.artifact.coefficients if c.status == "available"]
+    assert "fixed_effect_rank_deficient" in [d.code for d in fit.artifact.compiled.diagnostics]
+    rows = {row.label: row for row in fit.artifact.fixed_effects.rows}
+    assert (rows["x2"].status, rows["x2"].reason_code, rows["x2"].estimate) == ("not_estimable", "aliased_column", None)
+    assert all(row.status == "available" for label, row in rows.items() if label != "x2")

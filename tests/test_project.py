@@ -30,6 +30,7 @@ FLOORS = (
     {"inference"},
     {"comparison", "prediction"},
     {"report"},
+    {"storage"},
     {"models", "datasets"},
     {"cli"},
 )
@@ -37,11 +38,12 @@ FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 # rooms that see less than the floors below them
 MAY = {
     "kernels": set(),
-    "schemas": set(),
+    "schemas": {"errors", "vocabulary"},
     "formula": {"errors", "vocabulary"},
     "frame": {"errors", "vocabulary", "formula"},
     "compile": {"errors", "vocabulary", "formula", "frame", "schemas", "kernels"},
-    "report": {"errors", "vocabulary", "schemas"},
+    "report": {"errors", "vocabulary", "_version", "schemas"},
+    "storage": {"errors", "vocabulary", "_version", "schemas", "kernels", "formula", "frame", "compile", "fit"},
 }
 THIRD_PARTY = {
     "kernels": {"numpy", "numba", "llvmlite", "scipy"},

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 import mixeff_fast as mf
+from mixeff_fast.models.options import RandomOptions
+from mixeff_fast.report.audit import Audit
+from mixeff_fast.report.explain import Explanation
+from mixeff_fast.report.inspection import Changes, CovarianceChoices, Parameterization, Reproducibility
 from mixeff_fast.report.summary import Summary
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +47,13 @@ PUBLIC = {
     "Refits": members(mf.Refits),
     "ModelComparison": members(mf.ModelComparison),
     "Summary": members(Summary) | {"compiled"},
+    "Audit": members(Audit),
+    "Explanation": members(Explanation),
+    "RandomOptions": members(RandomOptions),
+    "CovarianceChoices": members(CovarianceChoices),
+    "Changes": members(Changes),
+    "Parameterization": members(Parameterization),
+    "Reproducibility": members(Reproducibility),
     "Control": members(mf.Control),
     "datasets": set(mf.datasets.__all__),
     "errors": errors(),
@@ -121,6 +132,6 @@ def test_the_readme_shows_the_summary_that_its_command_prints() -> None:
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -14,6 +14,7 @@ EXPECTED = (
     "mixeff_fast/py.typed",
     "mixeff_fast/kernels/factor.py",
     "mixeff_fast/schemas/fit.py",
+    "mixeff_fast/schemas/json/fit_artifact.schema.json",
     "mixeff_fast/datasets/sleepstudy.parquet",
     "mixeff_fast/datasets/provenance.json",
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixeff_fast.compile import CompiledModel
+    from mixeff_fast.vocabulary import (
+        ComparisonAlternative,
+        ComparisonClass,
+        ComparisonReason,
+        ComparisonStatus,
+        LrtReason,
+        ModelRelation,
+    )
 
     Float = NDArray[np.float64]
 
@@ -40,6 +48,49 @@ class Entry:
     deviance: float
 
 
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """How the models of two fits relate. ``nested``: the smaller one lies in the larger one.
+
+    ``comparable``: their information criteria compare. ``within_tolerance``: the larger one has the lower log-likelihood, by
+    no more than the optimizer leaves open.
+    """
+
+    smaller: str
+    larger: str
+    comparison_class: ComparisonClass
+    fixed_effects: ModelRelation
+    random_effects: ModelRelation
+    reason: LrtReason | None
+    comparable: bool
+    ml_refit_required: bool
+    within_tolerance: bool
+    alternatives: tuple[ComparisonAlternative, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fit, tested against the one above; None where there is no test, or no common scale for the criteria."""
+
+    label: str
+    formula: str
+    reml: bool
+    n_rows: int
+    n_parameters: int
+    loglik: float
+    deviance: float
+    aic: float
+    bic: float
+    delta_aic: float | None
+    delta_bic: float | None
+    chisq: float | None
+    df: int | None
+    p_value: float | None
+    log_p_value: float | None
+    status: ComparisonStatus
+    reason: ComparisonReason | None
+
+
 def same_rows(entries: Sequence[Entry]) -> str | None:
     """Why the fits cannot be compared (a reason code), or None."""
     first = entries[0]
@@ -56,6 +107,8 @@ def same_rows(entries: Sequence[Entry]) -> str | None:
 
 def spans(outer: Float, inner: Float) -> bool:
     """Whether every column of ``inner`` is a combination of the columns of ``outer`` (both have the same rows)."""
+    if np.array_equal(outer, inner):
+        return True
     outer, inner = _unit_columns(outer), _unit_columns(inner)
     rest = inner - outer @ np.linalg.lstsq(outer, inner, rcond=None)[0]
     return bool(np.all(np.linalg.norm(rest, axis=0) <= 1e-7))
@@ -107,48 +160,102 @@ def chi_square_survival(statistic: float, df: int) -> tuple[float, float]:
     return max(p, 5e-324), log_p
 
 
-def comparison_table(entries: Sequence[Entry], lrt: bool) -> pl.DataFrame:
-    """One row per fit in order of their number of parameters; each is tested against the row above.
-
-    Columns ``model, formula, npar, criterion, aic, bic, loglik, deviance, chisq, df, p_value, log_p_value, status,
-    reason_code``.
-    """
+def compare_entries(entries: Sequence[Entry], lrt: bool) -> tuple[tuple[Row, ...], tuple[Assessment, ...]]:
+    """Fits in order of their number of parameters, and how each relates to the one above it."""
     ordered = sorted(entries, key=lambda e: e.n_parameters)
+    pairs = tuple(assess(small, large) for small, large in pairwise(ordered))
+    least = None
+    if all(pair.comparable for pair in pairs) and all(math.isfinite(e.loglik) for e in ordered):
+        least = (min(e.aic for e in ordered), min(e.bic for e in ordered))
     rows = []
     for i, entry in enumerate(ordered):
-        chisq = p_value = log_p = None
-        df: int | None = None
-        status = "not_assessed"
-        reason: str | None = "reference_model" if lrt else "information_criteria_requested"
+        test: tuple[float, int, float, float] | None = None
+        status: ComparisonStatus = "not_assessed"
+        reason: ComparisonReason | None = "reference_model" if lrt else "information_criteria_requested"
         if lrt and i > 0:
-            below = ordered[i - 1]
-            df = entry.n_parameters - below.n_parameters
-            reason = _unavailable(below, entry, df)
+            below, reason = ordered[i - 1], pairs[i - 1].reason
+            status = "available" if reason is None else "unsupported"
             if reason is None:
-                chisq = max(0.0, 2.0 * (entry.loglik - below.loglik))
-                p_value, log_p = chi_square_survival(chisq, df)
-                status = "available"
+                chisq, df = max(0.0, 2.0 * (entry.loglik - below.loglik)), entry.n_parameters - below.n_parameters
+                test = (chisq, df, *chi_square_survival(chisq, df))
                 if _n_variances(entry.model) > _n_variances(below.model):
                     reason = "naive_chi_square_conservative_at_boundary"
-            else:
-                status, df = "unsupported", None
-        rows.append((entry.label, entry.formula, entry.n_parameters, "REML" if entry.reml else "ML", entry.aic, entry.bic,
-                     entry.loglik, entry.deviance, chisq, df, p_value, log_p, status, reason))
-    schema = {
-        "model": pl.String, "formula": pl.String, "npar": pl.Int64, "criterion": pl.String, "aic": pl.Float64,
-        "bic": pl.Float64, "loglik": pl.Float64, "deviance": pl.Float64, "chisq": pl.Float64, "df": pl.Int64,
-        "p_value": pl.Float64, "log_p_value": pl.Float64, "status": pl.String, "reason_code": pl.String,
+        chisq_, df_, p_value, log_p = test or (None, None, None, None)
+        rows.append(
+            Row(label=entry.label, formula=entry.formula, reml=entry.reml, n_rows=len(entry.response),
+                n_parameters=entry.n_parameters, loglik=entry.loglik, deviance=entry.deviance, aic=entry.aic, bic=entry.bic,
+                delta_aic=None if least is None else entry.aic - least[0],
+                delta_bic=None if least is None else entry.bic - least[1],
+                chisq=chisq_, df=df_, p_value=p_value, log_p_value=log_p, status=status, reason=reason)
+        )
+    return tuple(rows), pairs
+
+
+def assess(small: Entry, large: Entry) -> Assessment:
+    """How the models of two fits relate, and which comparisons of them are valid."""
+    fixed = _relation(spans(large.design, small.design), spans(small.design, large.design))
+    random = _relation(random_nested(small.model, large.model), random_nested(large.model, small.model))
+    mixed = small.reml != large.reml
+    refit = not mixed and large.reml and not same_restriction(small, large)
+    nested = {fixed, random} <= {"same", "nested"}
+    drop = small.loglik - large.loglik
+    reason: LrtReason | None = None
+    if mixed:
+        reason = "mixed_fit_criterion"
+    elif refit:
+        reason = "ml_refit_required"
+    elif not nested:
+        reason = "non_nested_models_lrt_invalid"
+    elif fixed == random == "same" or large.n_parameters == small.n_parameters:
+        reason = "same_model_space_lrt_invalid"
+    elif not math.isfinite(drop):
+        reason = "lrt_unavailable"
+    elif drop > TOLERANCE * (1.0 + abs(small.loglik)):
+        reason = "lower_loglikelihood_lrt_invalid"
+    return Assessment(
+        smaller=small.label, larger=large.label,
+        comparison_class="mixed_fit_criterion" if mixed else _class(small.model, large.model, fixed, random),
+        fixed_effects=fixed, random_effects=random, reason=reason, comparable=not (mixed or refit),
+        ml_refit_required=refit, within_tolerance=reason is None and drop > 0.0,
+        alternatives=_alternatives(fixed, random, reason, small.reml and large.reml),
+    )
+
+
+def _relation(inside: bool, around: bool) -> ModelRelation:
+    if inside:
+        return "same" if around else "nested"
+    return "reverse_nested" if around else "non_nested"
+
+
+def _class(small: CompiledModel, large: CompiledModel, fixed: ModelRelation, random: ModelRelation) -> ComparisonClass:
+    if fixed in ("non_nested", "reverse_nested"):
+        return "non_nested_fixed_effects"
+    if random in ("non_nested", "reverse_nested"):
+        return "non_nested_random_effects"
+    if fixed == "same":
+        if random == "same":
+            return "same_model_space"
+        alike = _effects(small) == _effects(large)
+        return "same_fixed_effects_covariance_difference" if alike else "nested_random_effects"
+    return "nested_fixed_effects" if random == "same" else "nested_fixed_and_random_effects"
+
+
+def _effects(model: CompiledModel) -> set[tuple[str, str]]:
+    """What varies over which grouping, whatever the covariance."""
+    return {(model.factors[block.factor].group.name, name) for block in model.blocks for name in block.names}
+
+
+def _alternatives(
+    fixed: ModelRelation, random: ModelRelation, reason: LrtReason | None, reml: bool
+) -> tuple[ComparisonAlternative, ...]:
+    nested = {fixed, random} <= {"same", "nested"} and (fixed, random) != ("same", "same")
+    valid: dict[ComparisonAlternative, bool] = {
+        "refit_with_common_criterion": reason == "mixed_fit_criterion",
+        "ml_refit_likelihood_ratio": nested and reason == "ml_refit_required",
+        "reml_likelihood_ratio": reml and reason is None,
+        "information_criteria": reason not in ("mixed_fit_criterion", "ml_refit_required", "lrt_unavailable"),
+        "fixed_effect_contrast_test": (fixed, random) == ("nested", "same"),
+        "parametric_bootstrap": nested,
+        "cross_validation": not nested and (fixed, random) != ("same", "same"),
     }
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _unavailable(small: Entry, large: Entry, df: int) -> str | None:
-    if small.reml != large.reml or (large.reml and not same_restriction(small, large)):
-        return "mixed_fit_criterion" if small.reml != large.reml else "ml_refit_required"
-    if df == 0:
-        return "same_model_space_lrt_invalid"
-    if not spans(large.design, small.design) or not random_nested(small.model, large.model):
-        return "non_nested_models_lrt_invalid"
-    if large.loglik < small.loglik - TOLERANCE * (1.0 + abs(small.loglik)):
-        return "lower_loglikelihood_lrt_invalid"
-    return None
+    return tuple(name for name, holds in valid.items() if holds)

@@ -1,20 +1,16 @@
-"""Which fixed-effect columns are linear combinations of the columns to their left, as R's ``qr`` finds them.
-
-The cross-product names suspects; it cannot convict them, since it holds squares. What the columns to the left leave of a
-suspect is computed from the rows, and decides.
-"""
+"""Aliased fixed-effect columns of a model that is being assembled, from its standardized rows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from mixeff_fast.compile.aliasing import aliased, constant_columns, residual_products
 from mixeff_fast.fit.crossproduct import chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from mixeff_fast.compile import CompiledModel
@@ -23,108 +19,25 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Int = NDArray[np.int64]
 
-# R's qr(tol = 1e-7): a column is aliased when what its predecessors leave of it is this small a share of it
-ALIAS_TOLERANCE = 1e-7
-# below this share of the squared norm the cross-product cannot decide
-SUSPECT = 1e-9
-
 
 def aliased_columns(
     model: CompiledModel,
     standard: Standardization,
     gram: Float,
-    residual_products: Callable[[CompiledModel, Standardization, Int, Int, Float, list[Float]], Float] | None = None,
+    products: Callable[[CompiledModel, Standardization, Int, Int, Float, list[Float]], Float] | None = None,
 ) -> list[int]:
     """Positions of the aliased columns; ``gram`` is ``X'WX`` of the standardized columns, shape (p, p).
 
-    ``residual_products`` takes the place of what reads the rows of the frame, where it has none.
+    ``products`` takes the place of what reads the rows of the frame, where it has none.
     """
-    own = np.diag(gram).copy()
-    # a centred column this small beside its mean is rounding, whatever it was scaled to
-    constant = own <= 1e-24 * (own + model.frame.n * (standard.x_shift / standard.x_scale) ** 2)
-    if standard.intercept >= 0:
-        constant[standard.intercept] = False
-    if not constant.any() and np.all(shares(gram) > SUSPECT):
-        return []
-    sound, suspects, factor, rows = _sweep(gram, own, constant)
-    residuals = (residual_products or _residual_products)(model, standard, sound, suspects, factor, rows)
-    norms = own[suspects]
-    aliased = np.flatnonzero(constant).tolist()
-    kept: list[int] = []
-    for i, j in enumerate(suspects.tolist()):
-        rest = residuals[i, i]
-        if kept:
-            among = residuals[np.ix_(kept, kept)]
-            rest -= residuals[i, kept] @ np.linalg.lstsq(among, residuals[kept, i], rcond=None)[0]
-        if rest <= ALIAS_TOLERANCE**2 * norms[i]:
-            aliased.append(j)
-        else:
-            kept.append(i)
-    return sorted(aliased)
 
+    def rows(columns: Int) -> Iterator[Float]:
+        return (chunk.xy[:, :-1] for chunk in chunks(model, standard, columns))
 
-def shares(gram: Float) -> Float:
-    """What its predecessors leave of each column, as a share of its squared norm; zeros where that drowns in rounding."""
-    own = np.diag(gram)
-    if not np.all(own > 0.0):
-        return np.zeros(len(gram))
-    unit = 1.0 / np.sqrt(own)
-    try:
-        lower = np.linalg.cholesky(gram * unit * unit[:, None])
-    except np.linalg.LinAlgError:
-        return np.zeros(len(gram))
-    return np.asarray(np.square(np.diag(lower)))
+    def residuals(sound: Int, suspects: Int, factor: Float, parts: list[Float]) -> Float:
+        if products is not None:
+            return products(model, standard, sound, suspects, factor, parts)
+        return residual_products(rows, sound, suspects, factor, parts)
 
-
-def _sweep(gram: Float, own: Float, left_out: NDArray[np.bool_]) -> tuple[Int, Int, Float, list[Float]]:
-    """Cholesky by columns from the left: the sound columns and their factor, and for each suspect its row of the factor
-    (over the sound columns to its left)."""
-    from scipy.linalg import solve_triangular
-
-    p = len(gram)
-    factor = np.zeros((p, p))
-    sound: list[int] = []
-    suspects: list[int] = []
-    rows: list[Float] = []
-    for j in np.flatnonzero(~left_out).tolist():
-        k = len(sound)
-        row = solve_triangular(factor[:k, :k], gram[sound, j], lower=True, check_finite=False) if k else np.zeros(0)
-        pivot = gram[j, j] - row @ row
-        if pivot > SUSPECT * own[j]:
-            factor[k, :k], factor[k, k] = row, np.sqrt(pivot)
-            sound.append(j)
-        else:
-            suspects.append(j)
-            rows.append(row)
-    k = len(sound)
-    return np.array(sound, np.int64), np.array(suspects, np.int64), factor[:k, :k], rows
-
-
-def _residual_products(
-    model: CompiledModel, standard: Standardization, sound: Int, suspects: Int, factor: Float, rows: list[Float]
-) -> Float:
-    """``R'R`` of what the sound columns to the left of each suspect leave of it, from the rows; one refinement."""
-    from scipy.linalg import solve_triangular
-
-    coefficients = np.zeros((len(sound), len(suspects)))
-    for i, row in enumerate(rows):
-        k = len(row)
-        coefficients[:k, i] = solve_triangular(factor[:k, :k], row, lower=True, trans=1, check_finite=False) if k else 0.0
-    columns = np.concatenate([sound, suspects])
-    products = np.zeros((len(suspects), len(suspects)))
-    for last in (False, True):
-        right = np.zeros_like(coefficients)
-        for chunk in chunks(model, standard, columns):
-            x = chunk.xy[:, :-1]
-            residual = x[:, len(sound) :] - x[:, : len(sound)] @ coefficients
-            if last:
-                products += residual.T @ residual
-            else:
-                right += x[:, : len(sound)].T @ residual
-        if not last:
-            for i, row in enumerate(rows):
-                k = len(row)
-                if k:
-                    inner = solve_triangular(factor[:k, :k], right[:k, i], lower=True, check_finite=False)
-                    coefficients[:k, i] += solve_triangular(factor[:k, :k], inner, lower=True, trans=1, check_finite=False)
-    return products
+    constant = constant_columns(gram, model.frame.n, standard.x_shift, standard.x_scale, standard.intercept)
+    return aliased(gram, constant, residuals)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixeff_fast.compile.aliasing import shares
 from mixeff_fast.errors import FitError
-from mixeff_fast.fit.aliasing import aliased_columns, shares
+from mixeff_fast.fit.aliasing import aliased_columns
 from mixeff_fast.fit.crossproduct import accumulate, factor_blocks, kernel_plan
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ class LmmResult:
     lam
         The same as the engine's Lambda (standardized).
     beta
-        Fixed effects, shape (p,); NaN for aliased columns.
+        Fixed effects, shape (p,); NaN for aliased columns, and for all where no finite objective was found.
     aliased
         Which columns are aliased, shape (p,).
     vcov
@@ -117,8 +117,11 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
     objective = float(engine.work.result[profiled.OBJECTIVE])
     m, p = plan.trunk_size, engine.rank
     factor_x = np.tril(engine.work.border[:p, :p])
-    # a factorization that failed leaves rubbish behind
-    pivot = engine.pivot if np.isfinite(objective) else np.nan
+    failed = not np.isfinite(objective)
+    if failed:
+        # what the workspace holds is of another evaluation
+        w[:] = np.nan
+    pivot = np.nan if failed else engine.pivot
     dof = engine.dof(reml)
     sigma_standard = pivot / np.sqrt(dof)
     unit = standard.y_scale * standard.root_weight
@@ -130,8 +133,9 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
     beta[kept] = to_user @ -w[plan.trunk_start + m : plan.trunk_start + m + p]
     if standard.intercept >= 0:
         beta[standard.intercept] += standard.y_shift
-    root = np.linalg.solve(factor_x, to_user.T).T * sigma_standard
-    vcov[np.ix_(kept, kept)] = root @ root.T
+    if not failed:
+        root = np.linalg.solve(factor_x, to_user.T).T * sigma_standard
+        vcov[np.ix_(kept, kept)] = root @ root.T
     aliased = np.ones(n_beta, np.bool_)
     aliased[kept] = False
     spherical, effects = [], []

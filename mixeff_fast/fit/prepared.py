@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mixeff_fast.compile import CompiledModel
     from mixeff_fast.fit.control import Control
     from mixeff_fast.fit.search import SearchRecord
+    from mixeff_fast.fit.statistics_fit import StatisticsSource
     from mixeff_fast.vocabulary import FitStatus
 
     Float = NDArray[np.float64]
@@ -119,6 +120,19 @@ def refit(design: Design, y: Float, reml: bool, control: Control, certify: bool)
             drop_small(engine, point, reml)
             lam, certificate = lower(engine, point.lam), _uncertified(engine, reml, record, point)
         return engine, estimates(engine, lam, reml, certificate)
+
+
+def engine_again(
+    model: CompiledModel, control: Control, source: StatisticsSource | None, result: LmmResult, refitted: bool
+) -> Engine:
+    """The engine of a fit whose numbers are known, at these numbers; ``refitted`` when the fit was one of :func:`refit`."""
+    with single_threaded_blas():
+        engine = Engine(model, control, source=source)
+        if refitted:
+            design = keep_design(model, engine.assembled)
+            engine = Engine(model, control, assemble_response(design, model.frame.response))
+        engine.solve(result.lam, result.reml)
+        return engine
 
 
 def _status(stop: str, objective: float) -> FitStatus:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixeff_fast.compile.scales import SAMPLE_ROWS
 from mixeff_fast.fit.crossproduct import chunks
-from mixeff_fast.fit.standardize import SAMPLE_ROWS
 from mixeff_fast.kernels import response
 from mixeff_fast.kernels.structure import CrossProduct
 

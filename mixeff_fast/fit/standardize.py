@@ -9,11 +9,12 @@ squares, and would lose twice the digits that the columns have in common.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from mixeff_fast.compile.scales import fixed_scales, power_of_two, sampled_rows, shift_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from mixeff_fast.compile import Layout
 
     Float = NDArray[np.float64]
-
-SAMPLE_ROWS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,26 +78,6 @@ class Standardization:
         return (t if basis is None else t @ basis[own, own]) / self.root_weight
 
 
-def power_of_two(x: float) -> float:
-    """The power of two nearest below ``x``; 1 for zero and for what is not finite."""
-    if not math.isfinite(x) or x <= 0.0:
-        return 1.0
-    return math.ldexp(1.0, math.frexp(x)[1] - 1)
-
-
-def _shift_scale(columns: Float, centred: NDArray[np.bool_]) -> tuple[Float, Float]:
-    n, p = columns.shape
-    shift, scale = np.zeros(p), np.ones(p)
-    # column by column: NumPy is slow along an axis of a few
-    for j in range(p):
-        column = np.ascontiguousarray(columns[:, j])
-        if centred[j]:
-            shift[j] = column.sum() / n
-            column = column - shift[j]
-        scale[j] = power_of_two(math.sqrt(float(column @ column) / n))
-    return shift, scale
-
-
 def term_intercept(design_intercept: bool) -> int:
     """Where the intercept column of a design stands: first, if there is one."""
     return 0 if design_intercept else -1
@@ -110,19 +89,11 @@ def standardize(model: Layout) -> Standardization:
     Any shift near the data and any scale near the spread serve: the fit does not depend on them but for rounding.
     """
     frame = model.frame
-    step = max(1, -(-frame.n // SAMPLE_ROWS))
-    rows = slice(0, frame.n, step)
-    n = len(range(0, frame.n, step))
-    p = len(model.fixed.names)
-    x = np.empty((n, p))
-    model.fixed.fill(frame.variables, rows, x)
+    rows = sampled_rows(frame.n)
+    n = len(range(frame.n)[rows])
+    x_shift, x_scale, intercept = fixed_scales(model)
     y = frame.response[rows] if frame.offset is None else frame.response[rows] - frame.offset[rows]
-    intercept = term_intercept(model.formula.fixed.intercept)
-    centred = np.full(p, intercept >= 0)
-    if intercept >= 0:
-        centred[intercept] = False
-    x_shift, x_scale = _shift_scale(x, centred)
-    y_shift, y_scale = _shift_scale(y[:, None], np.array([intercept >= 0]))
+    y_shift, y_scale = shift_scale(y[:, None], np.array([intercept >= 0]))
     z_shift, z_scale = [], []
     for factor in model.factors:
         shift, scale = np.zeros(factor.width), np.ones(factor.width)
@@ -134,7 +105,7 @@ def standardize(model: Layout) -> Standardization:
             if block.term.lhs.intercept:
                 centred[0] = False
             columns = slice(block.first, block.first + block.width)
-            shift[columns], scale[columns] = _shift_scale(z, centred)
+            shift[columns], scale[columns] = shift_scale(z, centred)
         z_shift.append(shift)
         z_scale.append(scale)
     root_weight = 1.0 if frame.weights is None else power_of_two(float(np.sqrt(frame.weights.mean())))

@@ -65,10 +65,13 @@ class StatisticsSource:
     scan
         The data, where they can be read again: for columns that are nearly combinations of others, which sums of squares
         cannot tell apart. Without it they count as aliased.
+    assembled
+        The cross-product, if it is known already.
     """
 
     statistics: Statistics
     scan: Scan | None
+    assembled: Assembled | None = None
 
     @property
     def log_weights(self) -> float:
@@ -77,6 +80,8 @@ class StatisticsSource:
 
     def assemble(self, model: CompiledModel) -> Assembled:
         """The cross-product in the layout of a compiled model."""
+        if self.assembled is not None:
+            return self.assembled
         order = _Order(self.statistics, model)
         standard = order.standard(self.statistics.standard)
 

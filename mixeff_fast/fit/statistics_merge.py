@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 
 from mixeff_fast.compile import lay_out
+from mixeff_fast.compile.scales import power_of_two
 from mixeff_fast.errors import DataError
-from mixeff_fast.fit.standardize import Standardization, power_of_two
+from mixeff_fast.fit.standardize import Standardization
 from mixeff_fast.fit.statistics import PairSums, Statistics, Sums, combine_sums, factor_pairs
 from mixeff_fast.fit.statistics_fit import map_sums
 from mixeff_fast.formula import render

@@ -38,7 +38,8 @@ from mixeff_fast.formula.tree import (
 from mixeff_fast.vocabulary import CovarianceWrapper
 
 _MAX_PENDING = 4 * MAX_DEPTH
-_PRECEDENCE = {"&": 1, "+": 2, "-": 2, "*": 3, "/": 3, "%in%": 4, "%%": 4, "%/%": 4, ":": 5, "^": 7}
+PRECEDENCE = {"&": 1, "+": 2, "-": 2, "*": 3, "/": 3, "%in%": 4, "%%": 4, "%/%": 4, ":": 5, "^": 7}
+BARS = frozenset({"|", "||"})
 _UNARY = 6
 _POWER = 7
 _POLARS = "compute the column in Polars first and name that column here"
@@ -199,12 +200,12 @@ class _Parser:
         if text == ")":
             self._close(token)
             return False
-        if text in ("|", "||"):
+        if text in BARS:
             self._bar(token)
         elif text == ",":
             self._argument(token)
         else:
-            precedence = _PRECEDENCE.get(text)
+            precedence = PRECEDENCE.get(text)
             if precedence is None or not self._allowed(text):
                 self._misplaced(token)
             self._reduce(precedence + 1 if precedence == _POWER else precedence)
@@ -387,7 +388,7 @@ class _Parser:
             message = "& only joins grouping columns after a bar, as in (1 | a & b); between terms use : instead."
         elif text in ("%%", "%/%"):
             message = f"{text} is arithmetic; wrap it in I(), as in I(x {text} 2)."
-        elif text in ("|", "||"):
+        elif text in BARS:
             message = f"A bar cannot stand inside a function or in the response; {_POLARS}."
         else:
             message = f"{text} stands between terms, not inside a function or in the response; {_POLARS}."

@@ -68,6 +68,18 @@ def read_columns(
     return found, {name: _evaluate(frame, name, value) for name, value in expressions.items()}, n_rows
 
 
+def column_names(data: Any) -> list[str]:
+    """Return the names of all columns of the data, those that a model does not read among them."""
+    if isinstance(data, pl.DataFrame):
+        return data.columns
+    if isinstance(data, pl.LazyFrame):
+        return run_query(data.collect_schema).names()
+    if _is_pandas(data):
+        return [name for name in data.columns if isinstance(name, str)]
+    names = getattr(data, "column_names", None) or getattr(data, "columns", None)
+    return list(names) if isinstance(names, list) else _to_polars(data, []).columns
+
+
 def require_columns(wanted: Sequence[str], available: Sequence[str]) -> None:
     """Raise a `DataError` that names the columns missing from the data and those with similar names."""
     present = set(available)

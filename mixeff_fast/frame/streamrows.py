@@ -28,6 +28,9 @@ class RowsElsewhere:
     __array__ = __array_ufunc__ = __array_function__ = __getitem__ = __len__ = __iter__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __neg__ = _refuse
 
+    def __reduce__(self) -> str:
+        return "ROWS_ELSEWHERE"
+
     def __repr__(self) -> str:
         return "<rows not in memory>"
 

@@ -3,187 +3,161 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mixeff_fast._version import __version__
+from mixeff_fast.compile.design import design_audit
+from mixeff_fast.compile.design_columns import examined_columns
+from mixeff_fast.compile.fingerprint import fingerprint
+from mixeff_fast.compile.parameters import parameter_traces, theta_maps
+from mixeff_fast.compile.policy import compiled_state, recommendations
+from mixeff_fast.compile.roles import observed_roles
+from mixeff_fast.compile.semantic import cross_card_constraints, semantic_model
+from mixeff_fast.compile.semantic_findings import semantic_findings
+from mixeff_fast.fit import effective
+from mixeff_fast.fit.blas import single_threaded_blas
+from mixeff_fast.fit.evidence import caller_set, certificate_findings, certificate_record, rank_findings
 from mixeff_fast.fit.tables import varcorr_rows
 from mixeff_fast.formula import render
-from mixeff_fast.frame import FactorVariable, Levels
 from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
-from mixeff_fast.inference.wald import standard_errors, wald_p_value
+from mixeff_fast.models import artifacts_tables as tables
+from mixeff_fast.report.cards import card
+from mixeff_fast.report.messages import diagnostic
+from mixeff_fast.report.verdict import verdict
 from mixeff_fast.schemas import compiled as c
 from mixeff_fast.schemas import fit as f
+from mixeff_fast.schemas.diagnostics import Finding
+from mixeff_fast.schemas.policy import CompilerPolicy, Thresholds
 
 if TYPE_CHECKING:
-    from mixeff_fast.compile import CompiledModel
-    from mixeff_fast.fit.lmm import LmmResult
+    from collections.abc import Iterable
+
     from mixeff_fast.models.lmm import LinearMixedModel
+    from mixeff_fast.models.spec import ModelSpec
+    from mixeff_fast.schemas.semantic import RoleOrigin
+
+THRESHOLDS = Thresholds()
+# findings that a smaller random part answers
+ANSWERED = ("covariance_too_rich", "random_slope_unsupported")
+GAUSSIAN = c.ModelBoundary(
+    model_kind="linear_mixed_model", response_distribution="gaussian", link="identity",
+    objective_approximation="exact_gaussian", optimizer_certificate_scope="exact_objective",
+)
 
 
-def _levels(model: CompiledModel) -> tuple[c.LevelRecord, ...]:
-    records: list[tuple[str, Levels, str | None]] = []
-    for key, variable in model.frame.variables.items():
-        if isinstance(variable, FactorVariable):
-            records.append((key, variable.levels, variable.contrast.name))
-    for name, group in model.frame.groups.items():
-        records.append((name, group.levels, None))
-    return tuple(
-        c.LevelRecord(variable=key, n_levels=len(levels), order=levels.order, reference=str(levels.labels[0]),
-                      contrast=contrast)
-        for key, levels, contrast in records
-    )
+def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Every finding once, in order: the same code, terms and payload are the same finding."""
+    kept: dict[str, Finding] = {}
+    for finding in findings:
+        identity = finding.model_dump_json(include={"code", "affected_terms", "payload"})
+        kept.setdefault(identity, finding)
+    return tuple(kept.values())
 
 
-def compiled_artifact(model: CompiledModel) -> c.CompiledModelArtifact:
+def _origin(declared: bool) -> RoleOrigin:
+    return "declared_by_user" if declared else "observed_from_data"
+
+
+def compiled_artifact(spec: ModelSpec) -> c.CompiledModelArtifact:
     """Describe a compiled model."""
-    frame, plan = model.frame, model.plan
-    names = [factor.group.name for factor in model.factors]
-    terms, slots = [], []
-    for i, block in enumerate(model.blocks):
-        terms.append(
-            c.RandomTermRecord(
-                term_id=f"r{i}",
-                source_syntax=block.term.written,
-                group=names[block.factor],
-                path=block.term.path,
-                covariance_family=block.family,
-                basis=block.names,
-                block_group=block.term.block_group,
-                n_levels=model.factors[block.factor].n_levels,
-                n_parameters=len(block.rows),
-            )
-        )
-        for j, (row, column) in enumerate(zip(block.rows.tolist(), block.columns.tolist(), strict=True)):
-            index = block.theta.start + j
-            slots.append(
-                c.ThetaSlot(global_index=index, name=model.theta_names[index], term_id=f"r{i}", lambda_row=row,
-                            lambda_col=column, lower_bound=0.0 if row == column else None)
-            )
-    diagnostics = tuple(
-        c.Diagnostic(code=note.code, severity="info", stage="semantic_ir", message=note.message,
-                     affected_terms=() if note.column is None else (note.column,), payload=note.payload)
-        for note in frame.notes
+    model, requested, call = spec.compiled, spec.requested, spec.call
+    frame = model.frame
+    roles = dict(call.roles)
+    columns = examined_columns(call.data, frame, call.audit_columns)
+    with single_threaded_blas():
+        audit, design_findings = design_audit(requested, columns, roles, THRESHOLDS)
+    semantic = semantic_model(requested, roles)
+    declared = {record.group for record in semantic.roles}
+    semantic = semantic.model_copy(update={"roles": observed_roles(requested, audit, roles)})
+    constraints = cross_card_constraints(semantic)
+    audits = {record.term_id: record for record in audit.random_terms}
+    advice = recommendations(semantic, audit, THRESHOLDS)
+    changed = requested is not model
+    findings = merged(
+        [*semantic_findings(requested, semantic, audit.covariance_kernels.nesting), *design_findings]
     )
-    fixed = (["1"] if model.formula.fixed.intercept else []) + [t.name for t in model.formula.fixed.terms]
     return c.CompiledModelArtifact(
         header=c.CompiledModelArtifact.make_header(__version__),
-        model_kind="linear_mixed_model",
-        requested_formula=model.formula.text,
-        canonical_formula=render(model.formula),
-        response=model.formula.response.name,
-        fixed_terms=tuple(fixed),
+        model_boundary=GAUSSIAN,
+        requested_formula=requested.formula.text,
+        canonical_formula=render(requested.formula),
+        effective_formula=spec.formula if changed else None,
+        semantic_model=semantic,
+        effective_semantic_model=semantic_model(model, roles) if changed else None,
         coefficients=model.fixed.names,
-        random_terms=tuple(terms),
-        theta=tuple(slots),
-        levels=_levels(model),
-        data=c.DataRecord(n_source_rows=frame.n_source_rows, n_rows=frame.n, missing=dict(frame.na_counts),
-                          weighted=frame.weights is not None, has_offset=frame.offset is not None),
-        plan=c.FactorizationPlan(
-            chain=tuple(names[k] for k in plan.order[: plan.n_chain]),
-            trunk=tuple(names[k] for k in plan.order[plan.n_chain :]),
-            trunk_kind=plan.trunk,
-            trunk_columns=plan.trunk_size,
-            supernodes=0 if plan.supernodes is None else len(plan.supernodes.parent),
-            flops=plan.flops,
-            inverse_flops=plan.inverse_flops,
-            bytes=plan.bytes,
-            alternatives=tuple(
-                c.TrunkAlternative(
-                    name=a.name, trunk=a.trunk, chain=tuple(names[k] for k in a.chain), flops=a.flops,
-                    inverse_flops=a.inverse_flops, bytes=a.bytes, chosen=a.chosen, why=a.why,
-                )
-                for a in plan.alternatives
-            ),
+        theta_maps=theta_maps(model),
+        parameter_traces=parameter_traces(model),
+        design_audit=audit,
+        random_term_cards=tuple(
+            card(term, audits[term.id], constraints, _origin(term.group.name in declared)) for term in semantic.random_terms
         ),
-        diagnostics=diagnostics,
+        cross_card_constraints=constraints,
+        compiler_policy=CompilerPolicy(
+            intent=call.intent, apply_design_time_reductions=call.intent == "confirmatory_design_compiled"
+        ),
+        policy_recommendations=advice,
+        reductions=spec.reductions,
+        model_state=compiled_state(requested, semantic, advice, spec.reductions, model if changed else None),
+        thresholds=THRESHOLDS,
+        levels=tables.level_records(model),
+        data=c.DataRecord(
+            n_source_rows=frame.n_source_rows, n_rows=frame.n, missing=dict(frame.na_counts),
+            weighted=frame.weights is not None, has_offset=frame.offset is not None, fingerprint=fingerprint(frame),
+        ),
+        plan=tables.plan_record(model),
+        reproducibility=c.CompilationRecord(
+            intent=call.intent, na_action=call.na_action, rows_in_memory=frame.response is not ROWS_ELSEWHERE,
+            package_versions=tables.package_versions(),
+        ),
+        diagnostics=tuple(map(diagnostic, findings)),
     )
 
 
-def coefficient_records(model: CompiledModel, result: LmmResult) -> tuple[f.Coefficient, ...]:
-    """Wald z rows, one per fixed-effect column."""
-    rows = []
-    errors = standard_errors(result.vcov)
-    for name, estimate, error in zip(model.fixed.names, result.beta.tolist(), errors.tolist(), strict=True):
-        if math.isnan(estimate):
-            rows.append(
-                f.Coefficient(term=name, estimate=None, std_error=None, statistic=None, statistic_name="z", p_value=None,
-                              log_p_value=None, method="asymptotic_wald_z", status="not_estimable",
-                              reason_code="aliased_column")
-            )
-            continue
-        z = estimate / error
-        p, log_p = wald_p_value(z)
-        rows.append(
-            f.Coefficient(term=name, estimate=estimate, std_error=error, statistic=z, statistic_name="z", p_value=p,
-                          log_p_value=log_p, method="asymptotic_wald_z", status="available", reason_code=None)
-        )
-    return tuple(rows)
-
-
-def certificate_record(result: LmmResult) -> f.OptimizerCertificate:
-    """The certificate as an artifact."""
-    e = result.certificate
-    cones = tuple(
-        f.ConeRecord(term_id=f"r{cone.term}", group=cone.group, width=cone.width, rank=cone.rank,
-                     null_minimum=cone.null_minimum, null_maximum=cone.null_maximum, satisfied=cone.satisfied)
-        for cone in e.cones
-    )
-    return f.OptimizerCertificate(
-        status=e.status, quality=e.quality, reason=e.reason, optimizer="newton_average_information", stop=e.stop,
-        objective=e.objective, evaluations=e.evaluations, iterations=e.iterations,
-        certificate_evaluations=e.certificate_evaluations, restarts=e.escapes, gradient_norm=e.gradient_norm,
-        newton_decrement=e.newton_decrement, hessian_route=e.hessian_route, hessian_minimum_eigenvalue=e.hessian_minimum,
-        hessian_condition_number=e.hessian_condition, hessian_rank=e.hessian_rank, n_free=e.n_free,
-        n_boundary=e.n_boundary, cones=cones,
-    )
+def _of_the_fitted_model(compiled: c.CompiledModelArtifact) -> Iterable[Finding]:
+    """What was found before the fit, but for what design-time reductions answered."""
+    answered = {reduction.affected_term for reduction in compiled.reductions}
+    for finding in compiled.diagnostics:
+        if finding.code not in ANSWERED or not answered.issuperset(finding.affected_terms):
+            yield finding
 
 
 def fit_artifact(fit: LinearMixedModel) -> f.FitArtifact:
-    """Describe a fitted model; refers to the compiled artifact by the SHA-256 of its JSON."""
-    model, result = fit.spec.compiled, fit.result
-    known = ~result.aliased
-    errors = standard_errors(result.vcov)[known]
-    correlation = result.vcov[np.ix_(known, known)] / np.outer(errors, errors)
-    quantiles = None
-    if model.frame.response is not ROWS_ELSEWHERE:
-        quantiles = np.quantile(fit.residuals(type="pearson", scaled=True), [0.0, 0.25, 0.5, 0.75, 1.0])
-    diagnostics = []
-    if result.aliased.any():
-        names = tuple(name for name, gone in zip(model.fixed.names, result.aliased.tolist(), strict=True) if gone)
-        diagnostics.append(
-            c.Diagnostic(
-                code="fixed_effect_rank_deficient", severity="warning", stage="design_audit", affected_terms=names,
-                message=f"fixed-effect columns left out as combinations of others: {', '.join(names)}",
-                payload={"rank": int(known.sum()), "requested_columns": len(known), "aliased_columns": list(names)},
-            )
-        )
+    """Describe a fitted model. Holds the compiled artifact, and the SHA-256 of its JSON."""
+    model, result, compiled = fit.spec.compiled, fit.result, fit.spec.artifact
+    thresholds = compiled.thresholds
+    semantic = compiled.effective_semantic_model or compiled.semantic_model
+    held = effective.boundary_indices(model, result.theta)
+    covariances = effective.effective_covariances(model, result, semantic, thresholds)
+    certificate = certificate_record(model, result, fit.control, thresholds)
+    unranked = compiled.design_audit.fixed_effects.rank.status == "not_assessed"
+    findings = merged(
+        [
+            *(rank_findings(model, result) if unranked else ()),
+            *certificate_findings(certificate, tuple(term.id for term in semantic.random_terms)),
+            *effective.covariance_findings(model, result, covariances, thresholds),
+        ]
+    )
+    known = [*_of_the_fitted_model(compiled), *findings]
     return f.FitArtifact(
         header=f.FitArtifact.make_header(__version__),
-        compiled_sha256=hashlib.sha256(fit.spec.as_json().encode()).hexdigest(),
-        formula=fit.formula,
-        criterion="REML" if result.reml else "ML",
-        objective=result.objective,
-        loglik=fit.loglik,
-        aic=fit.aic,
-        bic=fit.bic,
-        deviance=None if result.reml else fit.deviance,
-        n_rows=fit.nobs,
-        n_parameters=fit.n_parameters,
-        df_residual=fit.df_residual,
-        n_levels=fit.ngrps,
-        theta=dict(zip(model.theta_names, result.theta.tolist(), strict=True)),
-        sigma=result.sigma,
-        is_singular=fit.is_singular(),
-        coefficients=coefficient_records(model, result),
-        correlation=tuple(tuple(row) for row in correlation.tolist()),
-        varcorr=tuple(
-            f.VarCorrRow(group=g, var1=a, var2=b, vcov=v, sdcor=None if math.isnan(s) else s)
-            for g, a, b, v, s in varcorr_rows(model, result)
+        compiled_sha256=hashlib.sha256(compiled.model_dump_json().encode()).hexdigest(),
+        compiled=compiled,
+        summary=tables.fit_summary(fit),
+        fixed_effects=tables.coefficient_table(model, result, fit.spec.call.intent),
+        fixed_effect_covariance=tables.covariance_matrix(model, result),
+        varcorr=tables.varcorr_records(fit, thresholds.singular_relative_sd),
+        effective_covariance=covariances,
+        reductions=(*compiled.reductions, *effective.boundary_reductions(covariances)),
+        covariance_transitions=effective.covariance_transitions(model, result, covariances),
+        parameter_traces=parameter_traces(model, result.theta.tolist(), list(varcorr_rows(model, result)), held),
+        model_state=effective.fitted_state(
+            compiled.model_state, fit.formula, covariances, result.certificate.status
         ),
-        scaled_residuals=None if quantiles is None else tuple(quantiles.tolist()),
-        certificate=certificate_record(result),
-        diagnostics=tuple(diagnostics),
+        certificate=certificate,
+        verdict=verdict(certificate, known, thresholds.certified_newton_decrement),
+        reproducibility=f.FitRecord(
+            max_evaluations=fit.control.max_evaluations, tolerance=fit.control.tolerance, start=fit.control.start,
+            caller_set=caller_set(fit.control),
+        ),
+        diagnostics=tuple(map(diagnostic, findings)),
     )

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from mixeff_fast.comparison.nested import Entry, comparison_table, same_restriction, same_rows
+from mixeff_fast.comparison.nested import Assessment, Entry, Row, compare_entries, same_restriction, same_rows
 from mixeff_fast.errors import ArgumentError
 from mixeff_fast.fit.matrices import fixed_matrix
 from mixeff_fast.models.lmm import LinearMixedModel
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from mixeff_fast.schemas.comparison import ModelComparisonTable
+
+Method = Literal["auto", "lrt", "aic"]
+Policy = Literal["auto", "error", "ml"]
+
+_METHODS: dict[Method, Literal["auto", "likelihood_ratio", "information_criteria"]] = {
+    "auto": "auto", "lrt": "likelihood_ratio", "aic": "information_criteria",
+}
 
 
 class ModelComparison:
@@ -25,9 +36,30 @@ class ModelComparison:
         Labels of the fits that were fitted again by maximum likelihood for the comparison.
     """
 
-    def __init__(self, table: pl.DataFrame, refitted: tuple[str, ...]) -> None:
-        self.table = table
+    def __init__(
+        self, rows: tuple[Row, ...], pairs: tuple[Assessment, ...], refitted: tuple[str, ...], method: Method, policy: Policy
+    ) -> None:
+        self.table = _table(rows)
         self.refitted = refitted
+        self._rows = rows
+        self._pairs = pairs
+        self._method = method
+        self._policy = policy
+
+    @cached_property
+    def artifact(self) -> ModelComparisonTable:
+        """The comparison as data: the rows, and for each pair of neighbours how their models relate and which comparisons of
+        them are valid.
+
+        Examples
+        --------
+        >>> import mixeff_fast as mf
+        >>> data = mf.datasets.load("sleepstudy")
+        >>> fits = [mf.lmm(f"Reaction ~ Days + ({term} | Subject)", data) for term in ("1", "Days")]
+        >>> mf.compare(*fits).artifact.assessments[0].comparison_class
+        'nested_random_effects'
+        """
+        return _artifact(self._rows, self._pairs, self.refitted, self._method, self._policy)
 
     def __repr__(self) -> str:
         from mixeff_fast.report.comparison import comparison_text
@@ -38,6 +70,66 @@ class ModelComparison:
         from mixeff_fast.report.html import preformatted
 
         return preformatted(repr(self))
+
+
+def _table(rows: tuple[Row, ...]) -> pl.DataFrame:
+    import polars as pl
+
+    schema = {
+        "model": pl.String, "formula": pl.String, "npar": pl.Int64, "criterion": pl.String, "aic": pl.Float64,
+        "bic": pl.Float64, "loglik": pl.Float64, "deviance": pl.Float64, "chisq": pl.Float64, "df": pl.Int64,
+        "p_value": pl.Float64, "log_p_value": pl.Float64, "status": pl.String, "reason_code": pl.String,
+    }
+    cells = [
+        (row.label, row.formula, row.n_parameters, "REML" if row.reml else "ML", row.aic, row.bic, row.loglik, row.deviance,
+         row.chisq, row.df, row.p_value, row.log_p_value, row.status, row.reason)
+        for row in rows
+    ]
+    return pl.DataFrame(cells, schema=schema, orient="row")
+
+
+def _artifact(
+    rows: tuple[Row, ...], pairs: tuple[Assessment, ...], refitted: tuple[str, ...], method: Method, policy: Policy
+) -> ModelComparisonTable:
+    from mixeff_fast._version import __version__
+    from mixeff_fast.report.comparison import REASONS
+    from mixeff_fast.schemas.comparison import ComparisonAssessment, ComparisonRow, ModelComparisonTable
+
+    def finite(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    above = (None, *pairs)
+    return ModelComparisonTable(
+        header=ModelComparisonTable.make_header(__version__),
+        method=_METHODS[method],
+        refit_policy=policy,
+        refit_performed=bool(refitted),
+        refitted=refitted,
+        rows=tuple(
+            ComparisonRow(
+                label=row.label, formula=row.formula, criterion="REML" if row.reml else "ML", nobs=row.n_rows,
+                dof=row.n_parameters, loglik=finite(row.loglik), deviance=finite(row.deviance), aic=finite(row.aic),
+                bic=finite(row.bic), delta_aic=row.delta_aic, delta_bic=row.delta_bic, chisq=row.chisq, chisq_dof=row.df,
+                p_value=row.p_value, log_p_value=row.log_p_value,
+                loglik_within_optimizer_tol=None if pair is None else pair.within_tolerance,
+                comparison_class=None if pair is None else pair.comparison_class,
+                lrt_available=pair is not None and pair.reason is None,
+                information_criteria_available=row.delta_aic is not None,
+                requires_ml_refit=pair is not None and pair.ml_refit_required,
+                status=row.status, reason_code=row.reason, reason="" if row.reason is None else REASONS[row.reason],
+            )
+            for row, pair in zip(rows, above, strict=True)
+        ),
+        assessments=tuple(
+            ComparisonAssessment(
+                smaller=pair.smaller, larger=pair.larger, comparison_class=pair.comparison_class,
+                fixed_effects=pair.fixed_effects, random_effects=pair.random_effects, lrt_available=pair.reason is None,
+                lrt_reason=pair.reason, information_criteria_available=pair.comparable,
+                ml_refit_required=pair.ml_refit_required, valid_alternatives=pair.alternatives,
+            )
+            for pair in pairs
+        ),
+    )
 
 
 def _entry(label: str, fit: LinearMixedModel) -> Entry:
@@ -54,8 +146,8 @@ def _entry(label: str, fit: LinearMixedModel) -> Entry:
 def compare(
     fit: LinearMixedModel,
     *fits: LinearMixedModel,
-    method: Literal["auto", "lrt", "aic"] = "auto",
-    refit_for_comparison: Literal["auto", "error", "ml"] = "auto",
+    method: Method = "auto",
+    refit_for_comparison: Policy = "auto",
 ) -> ModelComparison:
     """Compare fits of the same rows by likelihood ratio and information criteria.
 
@@ -119,4 +211,5 @@ def compare(
             if f.reml:
                 entries[i] = _entry(entries[i].label, f.spec.fit(reml=False, control=f.control))
                 refitted.append(entries[i].label)
-    return ModelComparison(comparison_table(entries, lrt=method != "aic"), tuple(refitted))
+    rows, pairs = compare_entries(entries, lrt=method != "aic")
+    return ModelComparison(rows, pairs, tuple(refitted), method, refit_for_comparison)

@@ -18,7 +18,9 @@ from mixeff_fast.frame.notices import warn
 from mixeff_fast.inference import theta as theta_inference
 from mixeff_fast.inference import wald
 from mixeff_fast.models.arguments import flag, number
+from mixeff_fast.models.inspection import Inspection
 from mixeff_fast.models.numbers import LmmNumbers
+from mixeff_fast.models.saved import Saved
 from mixeff_fast.models.spec import ModelSpec, compile_call
 from mixeff_fast.prediction.predict import predict_rows
 from mixeff_fast.resample.simulate import simulate_responses
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from mixeff_fast.fit.lmm import LmmResult
     from mixeff_fast.fit.response import Design
     from mixeff_fast.report.summary import Summary
-    from mixeff_fast.schemas.fit import FitArtifact, OptimizerCertificate
+    from mixeff_fast.schemas.fit import FitArtifact
     from mixeff_fast.vocabulary import ResidualType
 
     Float = NDArray[np.float64]
@@ -62,7 +64,7 @@ def fit_spec(spec: ModelSpec, reml: bool, control: Control) -> LinearMixedModel:
     return LinearMixedModel(spec, control, engine, result)
 
 
-class LinearMixedModel(LmmNumbers):
+class LinearMixedModel(Inspection, Saved, LmmNumbers):
     """A fitted linear mixed model: what :func:`lmm` returns.
 
     Arrays are in the order of ``coef_names`` or ``theta_names`` and in the units of the data. An aliased fixed-effect
@@ -79,13 +81,14 @@ class LinearMixedModel(LmmNumbers):
     """
 
     def __init__(
-        self, spec: ModelSpec, control: Control, engine: Engine, result: LmmResult, design: Design | None = None
+        self, spec: ModelSpec, control: Control, engine: Engine | None, result: LmmResult, design: Design | None = None
     ) -> None:
         self.spec = spec
         self.control = control
         self.result = result
-        self._engine = engine
+        self._live_engine = engine
         self._kept_design = design
+        self._refitted = design is not None
 
     @property
     def _design(self) -> Design:
@@ -213,10 +216,6 @@ class LinearMixedModel(LmmNumbers):
         tol = number("tol", tol, least=0.0)
         return any(bool(np.any(values < tol)) for values in self.result.singular)
 
-    def optimizer_certificate(self) -> OptimizerCertificate:
-        """The evidence that the fit is an optimum, as a pydantic artifact."""
-        return self.artifact.certificate
-
     def residuals(self, type: ResidualType = "response", scaled: bool = False) -> Float:
         """Residuals, shape (nobs,).
 
@@ -320,14 +319,14 @@ class LinearMixedModel(LmmNumbers):
         formula
             A new formula; ``.`` stands for the old left-hand or right-hand side, as in ``". ~ . - Days"``.
         changes
-            Any of ``data, weights, offset, subset, na_action, contrasts, reml, control``.
+            Any of ``data, weights, offset, subset, na_action, contrasts, roles, audit_columns, intent, reml, control``.
 
         Raises
         ------
         ArgumentError
             An argument that is not one of these.
         """
-        known = {"data", "weights", "offset", "subset", "na_action", "contrasts"}
+        known = {"data", "weights", "offset", "subset", "na_action", "contrasts", "roles", "audit_columns", "intent"}
         unknown = sorted(set(changes) - known - {"reml", "control"})
         if unknown:
             raise ArgumentError(
@@ -336,7 +335,7 @@ class LinearMixedModel(LmmNumbers):
             )
         text = self.call.formula
         if formula is not None:
-            text = update_formula(self.spec.compiled.formula, formula)
+            text = update_formula(self.spec.requested.formula, formula)
         call = self.call.updated(text, {k: v for k, v in changes.items() if k in known})
         control = changes.get("control", replace(self.control, start=None))
         return compile_call(call).fit(reml=changes.get("reml", self.reml), control=control)
@@ -372,7 +371,7 @@ class LinearMixedModel(LmmNumbers):
         """The fit in lme4's layout. ``str()`` prints it; ``.table`` has the fixed effects, with Wald z rows for now."""
         from mixeff_fast.report.summary import Summary
 
-        return Summary(self.artifact, self.spec.artifact)
+        return Summary(self.artifact)
 
     @cached_property
     def artifact(self) -> FitArtifact:
@@ -380,10 +379,6 @@ class LinearMixedModel(LmmNumbers):
         from mixeff_fast.models.artifacts import fit_artifact
 
         return fit_artifact(self)
-
-    def as_json(self, pretty: bool = False) -> str:
-        """The fit's artifact as JSON text; ``pretty`` indents it."""
-        return self.artifact.model_dump_json(indent=2 if pretty else None)
 
     def __repr__(self) -> str:
         from mixeff_fast.report.summary import short_text

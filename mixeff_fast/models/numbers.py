@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixeff_fast.fit.lmm import LmmResult, criterion_at, fitted_values
+from mixeff_fast.fit.prepared import engine_again
 from mixeff_fast.inference import wald
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mixeff_fast.fit.control import Control
     from mixeff_fast.fit.engine import Engine
     from mixeff_fast.models.spec import Call, ModelSpec
     from mixeff_fast.vocabulary import FitStatus
@@ -26,7 +28,17 @@ class LmmNumbers:
 
     spec: ModelSpec
     result: LmmResult
-    _engine: Engine
+    control: Control
+    _live_engine: Engine | None
+    _refitted: bool
+
+    @property
+    def _engine(self) -> Engine:
+        """Built again at the estimates if the fit was loaded or copied."""
+        if self._live_engine is None:
+            spec = self.spec
+            self._live_engine = engine_again(spec.compiled, self.control, spec._source, self.result, self._refitted)
+        return self._live_engine
 
     @property
     def beta(self) -> Float:
@@ -147,5 +159,5 @@ class LmmNumbers:
 
     @property
     def handle_alive(self) -> bool:
-        """Whether the factorization is in memory."""
-        return self._engine is not None
+        """Whether the factorization is in memory; one that is not is made again when it is needed."""
+        return self._live_engine is not None

@@ -159,7 +159,7 @@ class PreparedModel:
         if result.certificate.status in FAILED:
             warn(f"the fit is {result.certificate.status}: {result.certificate.reason}", ConvergenceNotice)
         call = self.spec.call.with_response(self.spec.compiled.frame, response)
-        return LinearMixedModel(ModelSpec(call, engine.model), self.control, engine, result, self._design)
+        return LinearMixedModel(self.spec._recompiled(call, engine.model), self.control, engine, result, self._design)
 
     def refit_many(
         self,

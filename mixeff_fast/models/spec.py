@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import polars as pl
@@ -12,21 +12,42 @@ from mixeff_fast.compile import CompiledModel, compile_lmm
 from mixeff_fast.errors import ArgumentError, DataError, InferenceUnavailable
 from mixeff_fast.formula import model_formula, render
 from mixeff_fast.frame import ModelFrame, build_frame
-from mixeff_fast.frame.columns import frozen
+from mixeff_fast.frame.columns import frozen, quoted
+from mixeff_fast.frame.source import column_names, require_columns
 from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
 from mixeff_fast.models.arguments import flag
+from mixeff_fast.models.inspection import Inspection
+from mixeff_fast.models.roles import NO_ROLES, given_roles
+from mixeff_fast.models.saved import Saved
+from mixeff_fast.vocabulary import Intent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from mixeff_fast.compile import Layout
     from mixeff_fast.fit.control import Control
     from mixeff_fast.fit.statistics_fit import StatisticsSource
     from mixeff_fast.models.lmm import LinearMixedModel
     from mixeff_fast.models.prepared import PreparedModel
     from mixeff_fast.schemas.compiled import CompiledModelArtifact
-    from mixeff_fast.vocabulary import NaAction
+    from mixeff_fast.schemas.policy import Reduction
+    from mixeff_fast.vocabulary import NaAction, Role
+
+
+_INTENTS: tuple[Intent, ...] = get_args(Intent)
+
+
+def _names(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names: list[Any] = [None] if isinstance(value, str) or not np.iterable(value) else list(value)
+    if not all(isinstance(name, str) for name in names):
+        raise ArgumentError(
+            f"audit_columns is a list of column names, such as ['site', 'rater'], not {value!r}", argument="audit_columns"
+        )
+    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +61,18 @@ class Call:
     subset: Any
     na_action: NaAction
     contrasts: Mapping[str, Any] | None
+    roles: Mapping[str, Role] = NO_ROLES
+    # of a lazy frame, the columns that the audit may read beside those of the model; of others, those it is restricted to
+    audit_columns: tuple[str, ...] | None = None
+    intent: Intent = "confirmatory_as_specified"
     # what a refit put in place of the response: one value per row of the data, NaN for rows that were not in the fit
     response: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "roles", given_roles(self.roles))
+        object.__setattr__(self, "audit_columns", _names(self.audit_columns))
+        if self.intent not in _INTENTS:
+            raise ArgumentError(f"intent is {', '.join(map(repr, _INTENTS))}; not {self.intent!r}", argument="intent")
 
     def frame(self) -> ModelFrame:
         """Read the data."""
@@ -82,6 +113,28 @@ class Call:
             )
         return call
 
+    def check_names(self) -> None:
+        """Refuse declared roles and columns to examine that the data do not have.
+
+        Raises
+        ------
+        DataError
+            A role for what is neither a column nor a grouping factor of the formula; ``missing`` names it.
+        ArgumentError
+            A column of ``audit_columns`` that is not there; ``missing`` names it.
+        """
+        if self.data is ROWS_ELSEWHERE or not (self.roles or self.audit_columns):
+            return
+        available = column_names(self.data)
+        groups = {term.group_name for term in model_formula(self.formula).random}
+        require_columns([name for name in self.roles if name not in groups], available)
+        missing = sorted(set(self.audit_columns or ()) - set(available))
+        if missing:
+            raise ArgumentError(
+                f"audit_columns names what is no column of the data: {quoted(missing)}; the data have {quoted(available)}",
+                argument="audit_columns", missing=missing,
+            )
+
     def _read(self) -> ModelFrame:
         if self.na_action not in ("error", "omit"):
             raise ArgumentError(f'na_action is "error" or "omit", not {self.na_action!r}', argument="na_action")
@@ -107,30 +160,47 @@ def _settings(control: Any) -> Control:
     return DEFAULT_CONTROL if control is None else control
 
 
-class ModelSpec:
+class ModelSpec(Inspection, Saved):
     """A model that is compiled, not fitted: make one with :func:`compile_model`.
 
     Attributes
     ----------
     compiled
-        Terms, theta map and elimination plan.
+        Terms, theta map and elimination plan of the model that is fitted.
+    requested
+        The layout of the model as it was asked for: ``compiled``, unless the intent ``"confirmatory_design_compiled"``
+        changed it.
+    reductions
+        What that changed.
     call
         The arguments it was made from.
     """
 
-    __slots__ = ("_artifact", "_source", "call", "compiled")
+    __slots__ = ("_artifact", "_source", "call", "compiled", "reductions", "requested")
     call: Call
     compiled: CompiledModel
+    requested: Layout
+    reductions: tuple[Reduction, ...]
 
-    def __init__(self, call: Call, compiled: CompiledModel, source: StatisticsSource | None = None) -> None:
+    def __init__(
+        self, call: Call, compiled: CompiledModel, source: StatisticsSource | None = None, *,
+        requested: Layout | None = None, reductions: tuple[Reduction, ...] = (),
+    ) -> None:
         self.call = call
         self.compiled = compiled
+        self.requested = compiled if requested is None else requested
+        self.reductions = reductions
         self._source = source
         self._artifact: CompiledModelArtifact | None = None
 
+    def _recompiled(self, call: Call, compiled: CompiledModel, source: StatisticsSource | None = None) -> ModelSpec:
+        """The same model of other responses, or of another call for the same rows: with what was asked for and changed."""
+        requested = None if self.requested is self.compiled else self.requested
+        return ModelSpec(call, compiled, source, requested=requested, reductions=self.reductions)
+
     @property
     def formula(self) -> str:
-        """The canonical formula."""
+        """The canonical formula of the model that is fitted."""
         return render(self.compiled.formula)
 
     @property
@@ -139,12 +209,8 @@ class ModelSpec:
         if self._artifact is None:
             from mixeff_fast.models.artifacts import compiled_artifact
 
-            self._artifact = compiled_artifact(self.compiled)
+            self._artifact = compiled_artifact(self)
         return self._artifact
-
-    def as_json(self, pretty: bool = False) -> str:
-        """The artifact as JSON text; ``pretty`` indents it."""
-        return self.artifact.model_dump_json(indent=2 if pretty else None)
 
     def prepare(self, *, reml: bool = True, control: Control | None = None) -> PreparedModel:
         """Get ready to fit the model to other responses: all that does not depend on the response is computed here, once.
@@ -200,6 +266,9 @@ def compile_model(
     subset: Any = None,
     na_action: NaAction = "error",
     contrasts: Mapping[str, Any] | None = None,
+    roles: Mapping[str, Role] | None = None,
+    audit_columns: Sequence[str] | None = None,
+    intent: Intent = "confirmatory_as_specified",
 ) -> ModelSpec:
     """Read formula and data and lay the model out, without fitting it.
 
@@ -217,6 +286,15 @@ def compile_model(
         ``"error"`` refuses missing values and counts them; ``"omit"`` leaves those rows out and records it.
     contrasts
         Coding per factor: ``"treatment"`` (default), ``"sum"``, ``"helmert"``, ``"poly"``, ``"SAS"`` or a matrix.
+    roles
+        The part that variables play, made by :func:`roles`: of random terms, and of units in the audit of dependence.
+    audit_columns
+        The columns that the audit of dependence may examine beside those of the model. None: all columns of data in memory,
+        none of a lazy frame.
+    intent
+        ``"confirmatory_as_specified"`` fits the model as it stands. ``"confirmatory_design_compiled"`` makes random terms as
+        small as the design supports before any fit, and records it; terms with no support are refused. ``"exploratory"`` and
+        ``"predictive"`` fit the model as it stands, and give no p-values of fixed effects.
 
     Returns
     -------
@@ -234,11 +312,14 @@ def compile_model(
     >>> spec.compiled.theta_names
     ('Subject.(Intercept)', 'Subject.Days')
     """
-    return compile_call(Call(formula, data, weights, offset, subset, na_action, contrasts))
+    return compile_call(
+        Call(formula, data, weights, offset, subset, na_action, contrasts, given_roles(roles), _names(audit_columns), intent)
+    )
 
 
 def compile_call(call: Call) -> ModelSpec:
     """Compile a model in memory, or from statistics of data that are read in batches."""
+    call.check_names()
     if isinstance(call.data, pl.LazyFrame):
         from mixeff_fast.models.statistics import compile_lazy
 
@@ -249,7 +330,16 @@ def compile_call(call: Call) -> ModelSpec:
             "data=",
             reason_code="rows_not_in_memory",
         )
-    return ModelSpec(call, compile_lmm(call.frame()))
+    return compile_frame(call, call.frame())
+
+
+def compile_frame(call: Call, frame: ModelFrame) -> ModelSpec:
+    """Compile a model whose rows were read."""
+    if call.intent == "confirmatory_design_compiled":
+        from mixeff_fast.models.reduced import compile_supported
+
+        return compile_supported(call, frame)
+    return ModelSpec(call, compile_lmm(frame))
 
 
 def lmm(
@@ -262,13 +352,16 @@ def lmm(
     subset: Any = None,
     na_action: NaAction = "error",
     contrasts: Mapping[str, Any] | None = None,
+    roles: Mapping[str, Role] | None = None,
+    audit_columns: Sequence[str] | None = None,
+    intent: Intent = "confirmatory_as_specified",
     control: Control | None = None,
 ) -> LinearMixedModel:
     """Fit a linear mixed model by REML or maximum likelihood.
 
     Parameters
     ----------
-    formula, data, weights, offset, subset, na_action, contrasts
+    formula, data, weights, offset, subset, na_action, contrasts, roles, audit_columns, intent
         See :func:`compile_model`.
     reml
         Minimize the REML criterion; False maximizes the likelihood.
@@ -298,5 +391,6 @@ def lmm(
     ([251.4051, 10.4673], 1743.6283, 'converged_interior')
     """
     return compile_model(
-        formula, data, weights=weights, offset=offset, subset=subset, na_action=na_action, contrasts=contrasts
+        formula, data, weights=weights, offset=offset, subset=subset, na_action=na_action, contrasts=contrasts, roles=roles,
+        audit_columns=audit_columns, intent=intent,
     ).fit(reml=reml, control=control)

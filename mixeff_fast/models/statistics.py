@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from mixeff_fast.compile import check_formula
 from mixeff_fast.errors import ArgumentError
 from mixeff_fast.fit.statistics import Statistics, compile_statistics
-from mixeff_fast.fit.statistics_file import read_statistics, write_statistics
 from mixeff_fast.fit.statistics_fit import StatisticsSource, scan_statistics
 from mixeff_fast.fit.statistics_merge import merge
 from mixeff_fast.formula import model_formula, render
 from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
 from mixeff_fast.frame.streamsource import first_rows, given_arguments, open_scan
+from mixeff_fast.models.roles import NO_ROLES
 from mixeff_fast.models.spec import Call, ModelSpec, compile_call
 
 if TYPE_CHECKING:
@@ -97,13 +97,15 @@ class SufficientStatistics:
         return _spec(self._statistics, None, _call(self._statistics)).fit(reml=reml, control=control)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a file that :meth:`load` reads: JSON, NumPy arrays and Arrow tables in a zip archive.
+        """Write a file that :meth:`load` reads: JSON, NumPy arrays and Parquet tables in a zip archive.
 
         Parameters
         ----------
         path
             Where to.
         """
+        from mixeff_fast.storage.statistics import write_statistics
+
         write_statistics(self._statistics, Path(path))
 
     @classmethod
@@ -120,6 +122,8 @@ class SufficientStatistics:
         SchemaError
             A file of another kind or version, or one whose parts do not fit together.
         """
+        from mixeff_fast.storage.statistics import read_statistics
+
         return cls(read_statistics(Path(path)))
 
     def __repr__(self) -> str:
@@ -190,13 +194,19 @@ def compile_lazy(call: Call) -> ModelSpec:
     given = given_arguments(call.weights, call.offset, call.subset)
     collected = first_rows(call.data, formula, given, STREAM_ROWS + 1)
     if collected.height <= STREAM_ROWS:
-        spec = compile_call(replace(call, data=collected))
-        return ModelSpec(call, spec.compiled)
+        # roles and audit_columns name columns that were not collected
+        spec = compile_call(replace(call, data=collected, roles=NO_ROLES, audit_columns=()))
+        return spec._recompiled(call, spec.compiled)
     del collected
     check_formula(formula)
     scan = open_scan(call.data, formula, given, call.na_action)
     statistics = scan_statistics(scan, formula, call.contrasts)
-    return _spec(statistics, StatisticsSource(statistics, scan), call)
+    spec = _spec(statistics, StatisticsSource(statistics, scan), call)
+    if call.intent == "confirmatory_design_compiled":
+        from mixeff_fast.models.reduced import supported
+
+        supported(call, spec.compiled)
+    return spec
 
 
 def _spec(statistics: Statistics, source: StatisticsSource | None, call: Call) -> ModelSpec:

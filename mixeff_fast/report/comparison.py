@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 REASONS = {
     "naive_chi_square_conservative_at_boundary": "a variance is zero under the null hypothesis: the chi-square p-value is too "
     "large (conservative)",
-    "same_model_space_lrt_invalid": "as many parameters as the model above: no likelihood ratio",
+    "reference_model": "",
+    "same_model_space_lrt_invalid": "the same model as the one above, or as many parameters: no likelihood ratio",
+    "lrt_unavailable": "a log-likelihood is not finite: no likelihood ratio",
     "non_nested_models_lrt_invalid": "the model above is not nested in this one: no likelihood ratio",
     "lower_loglikelihood_lrt_invalid": "a lower log-likelihood than the smaller model: no likelihood ratio",
     "ml_refit_required": "REML criteria of different fixed effects do not compare; fit by maximum likelihood",
@@ -36,6 +38,7 @@ def comparison_text(rows: Sequence[dict[str, Any]], refitted: Sequence[str]) -> 
     cells.append(["Pr(>Chisq)", *(p_value(row["p_value"], row["log_p_value"]) for row in rows)])
     lines += grid(cells)
     for row in rows:
-        if row["reason_code"] not in (None, "reference_model"):
-            lines.append(f"{row['model']}: {REASONS[row['reason_code']]}")
+        reason = REASONS.get(row["reason_code"], "")
+        if reason:
+            lines.append(f"{row['model']}: {reason}")
     return "\n".join(lines)

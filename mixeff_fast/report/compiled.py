@@ -14,19 +14,21 @@ def compiled_text(artifact: CompiledModelArtifact) -> str:
     lines = [
         "Linear mixed model, compiled and not fitted",
         f"Formula: {artifact.canonical_formula}",
+        *([] if artifact.effective_formula is None else [f"To be fitted: {artifact.effective_formula}"]),
         f"Rows: {data.n_rows} of {data.n_source_rows}",
         f"Fixed effects: {', '.join(artifact.coefficients) or 'none'}",
         "Random terms:",
     ]
-    for term in artifact.random_terms:
+    for card in artifact.random_term_cards:
+        count = card.block.theta_parameters
         lines.append(
-            f"  {', '.join(term.basis)} by {term.group} ({term.n_levels} levels), written {term.source_syntax}: "
-            f"{term.covariance_family} covariance, {term.n_parameters} parameter{'s' if term.n_parameters > 1 else ''}"
+            f"  {', '.join(card.block.basis)} by {card.group} ({card.design_support.group_levels} levels), written "
+            f"{card.original_fragment}: {card.block.covariance} covariance, {count} parameter{'s' if count > 1 else ''}"
         )
     lines.append(
         f"Factorization: {' then '.join(plan.chain)} level by level; "
         + (f"{plan.trunk_kind} trunk of {plan.trunk_columns} columns ({', '.join(plan.trunk)})" if plan.trunk else "no trunk")
         + (f" in {plan.supernodes} supernodes" if plan.supernodes else "")
     )
-    lines += [f"{d.code}: {d.message}" for d in artifact.diagnostics]
+    lines += [f"{d.code}: {d.message}" for d in artifact.diagnostics if d.severity != "info"]
     return "\n".join(lines)

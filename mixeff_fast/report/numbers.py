@@ -96,3 +96,15 @@ def grid(columns: Sequence[Sequence[str]], left: int = 1) -> list[str]:
         )
         for row in zip(*columns, strict=True)
     ]
+
+
+def plain(value: float, digits: int = 5) -> str:
+    """A number within a sentence: whole numbers in full, others to ``digits`` significant digits."""
+    return str(value) if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as an English list."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"

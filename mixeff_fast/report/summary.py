@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from mixeff_fast.report.html import preformatted
@@ -10,8 +11,9 @@ from mixeff_fast.report.numbers import abbreviate, column, fixed, grid, p_value,
 if TYPE_CHECKING:
     import polars as pl
 
-    from mixeff_fast.schemas.compiled import CompiledModelArtifact
-    from mixeff_fast.schemas.fit import FitArtifact
+    from mixeff_fast.schemas.diagnostics import Diagnostic
+    from mixeff_fast.schemas.fit import FitArtifact, FitSummary
+    from mixeff_fast.schemas.inference import FixedEffectRow
 
 STATUS = {
     "converged_interior": "converged, all covariance directions supported",
@@ -21,6 +23,9 @@ STATUS = {
     "not_identifiable": "NOT IDENTIFIABLE",
     "not_assessed": "not assessed",
 }
+
+# facts about how the data were read, which are shown like warnings
+OF_THE_DATA = ("grouping_coercion", "unused_levels", "rows_omitted", "predictor_scales")
 
 # lme4's default for lme4.summary.cor.max
 MOST_CORRELATIONS = 12
@@ -35,9 +40,8 @@ class Summary:
         The fit's artifact, from which every number comes.
     """
 
-    def __init__(self, artifact: FitArtifact, compiled: CompiledModelArtifact) -> None:
+    def __init__(self, artifact: FitArtifact) -> None:
         self.artifact = artifact
-        self.compiled = compiled
 
     @property
     def table(self) -> pl.DataFrame:
@@ -48,11 +52,12 @@ class Summary:
         keys = ("term", "estimate", "std_error", "statistic", "statistic_name", "p_value", "log_p_value", "method",
                 "status", "reason_code")
         text = {"term", "statistic_name", "method", "status", "reason_code"}
-        rows = [tuple(getattr(c, key) for key in keys) for c in self.artifact.coefficients]
+        names = {"term": "label"}
+        rows = [tuple(getattr(row, names.get(key, key)) for key in keys) for row in self.artifact.fixed_effects.rows]
         return pl.DataFrame(rows, schema={k: pl.String if k in text else pl.Float64 for k in keys}, orient="row")
 
     def __str__(self) -> str:
-        return summary_text(self.artifact, self.compiled)
+        return summary_text(self.artifact)
 
     __repr__ = __str__
 
@@ -60,13 +65,23 @@ class Summary:
         return preformatted(str(self))
 
 
+def _shown(diagnostic: Diagnostic) -> bool:
+    return diagnostic.severity != "info" or diagnostic.code in OF_THE_DATA
+
+
+def _number(value: float | None, places: int) -> str:
+    return "not finite" if value is None else f"{value:.{places}f}"
+
+
 def _criterion_lines(fit: FitArtifact) -> list[str]:
-    if fit.criterion == "REML":
+    numbers = fit.summary
+    if numbers.criterion == "REML":
         stopped = "at convergence" if fit.certificate.status.startswith("converged") else "where the search stopped"
-        return [f"REML criterion {stopped}: {fit.objective:.1f}"]
+        return [f"REML criterion {stopped}: {_number(numbers.objective, 1)}"]
     heads = ["AIC", "BIC", "logLik", "-2*log(L)"]
-    cells = [[h, f"{v:.1f}"] for h, v in zip(heads, (fit.aic, fit.bic, fit.loglik, fit.objective), strict=True)]
-    return grid([*cells, ["df.resid", str(fit.df_residual)]], left=0)
+    values = (numbers.aic, numbers.bic, numbers.loglik, numbers.objective)
+    cells = [[head, _number(value, 1)] for head, value in zip(heads, values, strict=True)]
+    return grid([*cells, ["df.resid", str(numbers.df_residual)]], left=0)
 
 
 def varcorr_lines(fit: FitArtifact) -> list[str]:
@@ -97,33 +112,51 @@ def varcorr_lines(fit: FitArtifact) -> list[str]:
     return [" " + line.rstrip() for line in grid(table, left=2)]
 
 
+def _estimated(fit: FitArtifact) -> list[FixedEffectRow]:
+    return [row for row in fit.fixed_effects.rows if row.estimate is not None]
+
+
 def _coefficient_lines(fit: FitArtifact) -> list[str]:
-    rows = [c for c in fit.coefficients if c.status == "available"]
+    rows = _estimated(fit)
     if not rows:
         return []
-    pairs = [v for c in rows for v in (c.estimate, c.std_error)]
+    pairs = [value for row in rows for value in (row.estimate, row.std_error)]
     formatted = column(pairs)
-    table = [
-        ["", *(c.term for c in rows)],
-        ["Estimate", *formatted[0::2]],
-        ["Std. Error", *formatted[1::2]],
-        ["z value", *(f"{c.statistic:.3f}" for c in rows)],
-        ["Pr(>|z|)", *(p_value(c.p_value, c.log_p_value) for c in rows)],
-    ]
+    table = [["", *(row.label for row in rows)], ["Estimate", *formatted[0::2]], ["Std. Error", *formatted[1::2]]]
+    if any(row.status == "available" for row in rows):
+        table.append(["z value", *("" if row.statistic is None else f"{row.statistic:.3f}" for row in rows)])
+        table.append(["Pr(>|z|)", *(p_value(row.p_value, row.log_p_value) for row in rows)])
     return grid(table)
 
 
+def _fixed_heading(fit: FitArtifact) -> str:
+    reasons = dict.fromkeys(row.reason for row in _estimated(fit) if row.status == "p_value_unavailable")
+    if reasons:
+        return f"Fixed effects (no p-values: {'; '.join(reasons)}):"
+    return "Fixed effects (Wald z: normal approximation, no finite-sample correction):"
+
+
 def _correlation_lines(fit: FitArtifact) -> list[str]:
-    names = [c.term for c in fit.coefficients if c.status == "available"]
-    if len(names) < 2:
+    matrix = fit.fixed_effect_covariance.matrix
+    known = [j for j, name in enumerate(fit.fixed_effect_covariance.coef_names)
+             if name not in fit.fixed_effect_covariance.aliased]
+    if matrix is None or len(known) < 2:
         return []
+    names = [fit.fixed_effect_covariance.coef_names[j] for j in known]
     if len(names) > MOST_CORRELATIONS:
         return ["", f"Correlation of Fixed Effects: not shown for {len(names)} coefficients; see vcov(correlation=True)"]
     short = abbreviate(names)
     table = [["", *short[1:]]]
     for j, head in enumerate(short[:-1]):
-        table.append([head, *(fixed(fit.correlation[i][j], 3) if i > j else "" for i in range(1, len(names)))])
+        table.append([head, *(_correlation(matrix, known[i], known[j]) if i > j else "" for i in range(1, len(names)))])
     return ["", "Correlation of Fixed Effects:", *(line.rstrip() for line in grid(table))]
+
+
+def _correlation(matrix: tuple[tuple[float | None, ...], ...], i: int, j: int) -> str:
+    covariance, own, other = matrix[i][j], matrix[i][i], matrix[j][j]
+    if covariance is None or not own or not other:
+        return ""
+    return fixed(covariance / math.sqrt(own) / math.sqrt(other), 3)
 
 
 def certificate_line(fit: FitArtifact) -> str:
@@ -132,50 +165,61 @@ def certificate_line(fit: FitArtifact) -> str:
     text = f"{STATUS[e.status]}; {e.quality}"
     if e.reason:
         text += f" ({e.reason})"
+    decrement = e.gradient.newton_decrement
     # smaller ones are rounding, and differ from machine to machine
-    decrement = "below 1e-14" if abs(e.newton_decrement) < 1e-14 else f"{e.newton_decrement:.1e}"
-    return f"{text}. Newton decrement {decrement}, {e.evaluations} evaluations"
+    shown = "not finite" if decrement is None else "below 1e-14" if abs(decrement) < 1e-14 else f"{decrement:.1e}"
+    return f"{text}. Newton decrement {shown}, {e.stop.evaluations} evaluations"
 
 
-def summary_text(fit: FitArtifact, compiled: CompiledModelArtifact) -> str:
+def _size(numbers: FitSummary) -> str:
+    groups = "; ".join(f"{name}, {n}" for name, n in numbers.n_levels.items())
+    return f"Number of obs: {numbers.n_rows}, groups:  {groups}"
+
+
+def summary_text(fit: FitArtifact) -> str:
     """The whole summary."""
-    by = "REML" if fit.criterion == "REML" else "maximum likelihood"
-    lines = [f"Linear mixed model fit by {by}", f"Formula: {compiled.requested_formula}", ""]
-    lines += [*_criterion_lines(fit), f"Certificate: {certificate_line(fit)}", ""]
-    if fit.scaled_residuals is None:
-        lines.append("Scaled residuals: not computed, the rows are not in memory")
+    numbers, compiled = fit.summary, fit.compiled
+    by = "REML" if numbers.criterion == "REML" else "maximum likelihood"
+    lines = [f"Linear mixed model fit by {by}", f"Formula: {compiled.requested_formula}"]
+    if compiled.effective_formula is not None:
+        lines.append(f"Fitted: {compiled.effective_formula}")
+    lines += ["", *_criterion_lines(fit), f"Certificate: {certificate_line(fit)}", ""]
+    if numbers.scaled_residuals is None:
+        rows = "they are not finite" if compiled.reproducibility.rows_in_memory else "the rows are not in memory"
+        lines.append(f"Scaled residuals: not computed, {rows}")
     else:
         lines.append("Scaled residuals:")
         heads = ["Min", "1Q", "Median", "3Q", "Max"]
-        lines += grid([[head, f"{value:.4f}"] for head, value in zip(heads, fit.scaled_residuals, strict=True)], left=0)
-    groups = "; ".join(f"{name}, {n}" for name, n in fit.n_levels.items())
-    lines += ["", "Random effects:", *varcorr_lines(fit), f"Number of obs: {fit.n_rows}, groups:  {groups}"]
-    if fit.coefficients:
-        lines += ["", "Fixed effects (Wald z: normal approximation, no finite-sample correction):"]
+        residuals = zip(heads, numbers.scaled_residuals, strict=True)
+        lines += grid([[head, f"{value:.4f}"] for head, value in residuals], left=0)
+    lines += ["", "Random effects:", *varcorr_lines(fit), _size(numbers)]
+    if fit.fixed_effects.rows:
+        lines += ["", _fixed_heading(fit)]
         lines += _coefficient_lines(fit)
         lines += _correlation_lines(fit)
     data = compiled.data
     if data.n_source_rows != data.n_rows:
         missing = ", ".join(f"{name} {count}" for name, count in data.missing.items())
         lines.append(f"Rows used: {data.n_rows} of {data.n_source_rows}" + (f" (missing: {missing})" if missing else ""))
-    lines += [f"{d.code}: {d.message}" for d in (*compiled.diagnostics, *fit.diagnostics)]
+    lines += [f"{d.code}: {d.message}" for d in (*compiled.diagnostics, *fit.diagnostics) if _shown(d)]
     return "\n".join(lines)
 
 
 def short_text(fit: FitArtifact) -> str:
     """What a fit shows of itself at the prompt."""
-    by = "REML" if fit.criterion == "REML" else "ML"
-    known = [c for c in fit.coefficients if c.status == "available"]
+    numbers = fit.summary
+    by = numbers.criterion
+    known = _estimated(fit)
     lines = [
         f"Linear mixed model fit by {by}",
-        f"Formula: {fit.formula}",
-        f"{'REML criterion' if by == 'REML' else '-2 log-likelihood'}: {fit.objective:.4f}",
+        f"Formula: {numbers.formula}",
+        f"{'REML criterion' if by == 'REML' else '-2 log-likelihood'}: {_number(numbers.objective, 4)}",
         f"Certificate: {certificate_line(fit)}",
         "Random effects:",
         *varcorr_lines(fit),
-        f"Number of obs: {fit.n_rows}, groups:  {'; '.join(f'{k}, {n}' for k, n in fit.n_levels.items())}",
+        _size(numbers),
     ]
     if known:
-        values = column([c.estimate for c in known])
-        lines += ["Fixed effects:", *wrapped([c.term for c in known], values)]
+        values = column([row.estimate for row in known])
+        lines += ["Fixed effects:", *wrapped([row.label for row in known], values)]
     return "\n".join(lines)

@@ -1,19 +1,13 @@
-"""Files of sufficient statistics: a zip archive of a JSON header, NumPy arrays and Arrow tables of levels. Nothing in one
-is executed: the formula is parsed as any other, and arrays hold numbers only."""
+"""Sufficient statistics as members of a file: a JSON header, NumPy arrays and tables of levels."""
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from mixeff_fast._version import __version__
-from mixeff_fast.errors import MixeffError, SchemaError
+from mixeff_fast.errors import SchemaError
 from mixeff_fast.fit.standardize import Standardization
 from mixeff_fast.fit.statistics import PairSums, Statistics, Sums, factor_pairs, statistics_of
 from mixeff_fast.fit.statistics_sum import packed_width
@@ -22,41 +16,48 @@ from mixeff_fast.frame.columns import Note
 from mixeff_fast.frame.streamframe import Facts, numeric_expressions, value_columns
 from mixeff_fast.frame.transforms import TransformState, evaluate
 from mixeff_fast.frame.variables import effect_variables
+from mixeff_fast.schemas.statistics import NoteRecord, StandardRecord, SufficientStatisticsHeader
+from mixeff_fast.storage.archive import open_archive, read_json, refusals, write_archive
+from mixeff_fast.storage.arrays import array_bytes, read_array
+from mixeff_fast.storage.budget import Budget
+from mixeff_fast.storage.codings import coding_record, given_coding
+from mixeff_fast.storage.frames import frame_bytes, read_frame
+from mixeff_fast.storage.sizes import check_sizes
 
 if TYPE_CHECKING:
-    from mixeff_fast.schemas.statistics import CodingRecord, SufficientStatisticsHeader
+    from collections.abc import Iterator
+    from pathlib import Path
 
-_HEADER = "header.json"
-_MOST_HEADER_BYTES = 1 << 26
+    from mixeff_fast.storage.archive import Archive, Member
+
+_FOLDER = "statistics"
 
 
 def write_statistics(statistics: Statistics, path: Path) -> None:
     """Write a file."""
+    write_archive(path, "statistics", statistics_members(statistics))
+
+
+def statistics_members(statistics: Statistics) -> Iterator[Member]:
+    """The members that hold statistics."""
     sums = statistics.sums
-    arrays = {"border": sums.border, "meetings": sums.meetings}
+    yield f"{_FOLDER}/header.json", _header(statistics).model_dump_json().encode()
+    for i, values in enumerate(statistics.facts.values.values()):
+        yield f"{_FOLDER}/values-{i}.parquet", frame_bytes(values)
+    arrays: dict[str, Any] = {"border": sums.border, "meetings": sums.meetings}
     arrays |= {f"levels-{k}": packed for k, packed in enumerate(sums.levels)}
     for i, pair in enumerate(sums.pairs):
         arrays |= {f"keys-{i}": pair.keys, f"products-{i}": pair.products}
-    header = _header(statistics).model_dump_json()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_HEADER, header)
-        for i, values in enumerate(statistics.facts.values.values()):
-            content = io.BytesIO()
-            values.write_ipc(content)
-            archive.writestr(f"values-{i}.arrow", content.getvalue())
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+    for name, array in arrays.items():
+        yield f"{_FOLDER}/{name}.npy", array_bytes(array)
 
 
 def _header(statistics: Statistics) -> SufficientStatisticsHeader:
-    from mixeff_fast.schemas.statistics import NoteRecord, StandardRecord, SufficientStatisticsHeader
-
     facts, standard = statistics.facts, statistics.standard
     return SufficientStatisticsHeader(
         header=SufficientStatisticsHeader.make_header(__version__),
         formula=facts.formula.text,
-        codings={key: _coding_record(coding) for key, coding in facts.codings.items()},
+        codings={key: coding_record(coding) for key, coding in facts.codings.items()},
         states={key: state.calls for key, state in facts.states.items()},
         suffixes=facts.suffixes,
         values=tuple(facts.values),
@@ -82,17 +83,7 @@ def _header(statistics: Statistics) -> SufficientStatisticsHeader:
     )
 
 
-def _coding_record(coding: Any) -> CodingRecord:
-    from mixeff_fast.schemas.statistics import CodingRecord
-
-    if isinstance(coding, str):
-        return CodingRecord(name=coding)
-    matrix, names = (coding["matrix"], coding.get("names")) if isinstance(coding, dict) else (coding, None)
-    rows = tuple(tuple(row) for row in np.asarray(matrix, np.float64).tolist())
-    return CodingRecord(matrix=rows, names=None if names is None else tuple(map(str, names)))
-
-
-def read_statistics(path: Path) -> Statistics:
+def read_statistics(path: Path, memory_limit: int | None = None) -> Statistics:
     """Read a file.
 
     Raises
@@ -100,79 +91,37 @@ def read_statistics(path: Path) -> Statistics:
     SchemaError
         If it is not such a file, of another version, or if its parts do not fit together.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            header = _read_header(archive)
-            facts = _facts(header, archive)
-            standard = _standard(header)
-            sums = _read_sums(header, archive)
-        statistics = statistics_of(facts, standard, sums)
-        _check(statistics)
-    except SchemaError:
-        raise
-    except (MixeffError, zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, MemoryError,
-            pl.exceptions.PolarsError) as problem:
-        if isinstance(problem, FileNotFoundError | PermissionError | IsADirectoryError):
-            raise
-        raise SchemaError(
-            f"{path} does not hold sufficient statistics that can be read: {type(problem).__name__}: {problem}; write the "
-            "file again with save()",
-            path=str(path),
-        ) from problem
+    path.open("rb").close()
+    with refusals(str(path), "write sufficient statistics again with save()"), open_archive(path) as archive:
+        if archive.kind != "statistics":
+            raise SchemaError(f"it holds a {archive.kind}, not sufficient statistics; read it with load()")
+        return statistics_from(archive, Budget(archive.size, memory_limit))
+
+
+def statistics_from(archive: Archive, budget: Budget) -> Statistics:
+    """Read the members that hold statistics."""
+    header = read_json(archive.read(f"{_FOLDER}/header.json"), SufficientStatisticsHeader)
+    facts = _facts(header, archive, budget)
+    statistics = statistics_of(facts, _standard(header), _read_sums(header, archive))
+    _check(statistics)
     return statistics
 
 
-def _read_header(archive: zipfile.ZipFile) -> SufficientStatisticsHeader:
-    from mixeff_fast.schemas.statistics import SufficientStatisticsHeader
-
-    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-        raise SchemaError("the file is compressed, which those of sufficient statistics are not")
-    if archive.getinfo(_HEADER).file_size > _MOST_HEADER_BYTES:
-        raise SchemaError("the header of the file is too large to be one of sufficient statistics")
-    try:
-        content = json.loads(archive.read(_HEADER))
-        name, version = content["header"]["schema_name"], content["header"]["schema_version"]
-        known = tuple(map(int, SufficientStatisticsHeader.VERSION.split(".")))
-        found = tuple(map(int, version.split(".")))
-    except (TypeError, AttributeError, RecursionError, UnicodeDecodeError) as problem:
-        raise SchemaError(f"the header of the file cannot be read: {problem}") from problem
-    if name != SufficientStatisticsHeader.NAME:
-        raise SchemaError(f"the file holds {name!r}, not {SufficientStatisticsHeader.NAME!r}", schema_name=name)
-    # Before 1.0 a minor version may change meaning.
-    if found[:2] > known[:2] or found[0] != known[0]:
-        raise SchemaError(
-            f"the file has version {version} of its schema, and this package reads {SufficientStatisticsHeader.VERSION}; "
-            "use a newer mixeff_fast",
-            schema_name=name,
-            schema_version=version,
-        )
-    return SufficientStatisticsHeader.model_validate(content)
-
-
-def _array(archive: zipfile.ZipFile, name: str, dtype: Any) -> Any:
-    with archive.open(f"{name}.npy") as member:
-        array = np.lib.format.read_array(member, allow_pickle=False)
-    if array.dtype != dtype or not array.flags.c_contiguous:
-        raise SchemaError(f"array {name} of the file has type {array.dtype}, not {np.dtype(dtype)}")
-    return array
-
-
-def _facts(header: SufficientStatisticsHeader, archive: zipfile.ZipFile) -> Facts:
+def _facts(header: SufficientStatisticsHeader, archive: Archive, budget: Budget) -> Facts:
     values = {}
     for i, names in enumerate(header.values):
-        values[names] = pl.read_ipc(io.BytesIO(archive.read(f"values-{i}.arrow")))
-    codings: dict[str, Any] = {}
-    for key, coding in header.codings.items():
-        matrix = None if coding.matrix is None else [list(row) for row in coding.matrix]
-        named = None if coding.names is None else {"matrix": matrix, "names": list(coding.names)}
-        codings[key] = coding.name or named or matrix
+        member = f"{_FOLDER}/values-{i}.parquet"
+        values[names] = read_frame(archive.read(member), member, budget)
+    codings = {key: given_coding(coding) for key, coding in header.codings.items()}
     formula = model_formula(header.formula)
-    factors = set(effect_variables(formula, fixed=True, groups=None)) - set(header.suffixes)
+    effects = effect_variables(formula, fixed=True, groups=None)
+    factors = set(effects) - set(header.suffixes)
     if list(values) != value_columns(formula, factors) or any(
         tuple(frame.columns) != names or frame.height == 0 or frame.null_count().sum_horizontal()[0]
         for names, frame in values.items()
     ):
         raise SchemaError("the levels in the file are not those of its formula")
+    check_sizes(formula, {key: values[effects[key].columns[:1]].height for key in factors}, 2, budget)
     return Facts(
         formula=formula,
         values=values,
@@ -206,17 +155,22 @@ def _standard(header: SufficientStatisticsHeader) -> Standardization:
     )
 
 
-def _read_sums(header: SufficientStatisticsHeader, archive: zipfile.ZipFile) -> Sums:
+def _read_sums(header: SufficientStatisticsHeader, archive: Archive) -> Sums:
+    def array(name: str, dtype: str = "float64") -> Any:
+        found = read_array(archive.read(f"{_FOLDER}/{name}.npy"), name, dtype)
+        if not found.flags.c_contiguous:
+            raise SchemaError(f"array {name} is not stored by rows")
+        return found
+
     n_factors = len(header.standard.z_shift)
     pairs = tuple(
-        PairSums(_array(archive, f"keys-{i}", np.int64), _array(archive, f"products-{i}", np.float64))
-        for i in range(len(factor_pairs(n_factors)))
+        PairSums(array(f"keys-{i}", "int64"), array(f"products-{i}")) for i in range(len(factor_pairs(n_factors)))
     )
     return Sums(
-        _array(archive, "border", np.float64),
-        tuple(_array(archive, f"levels-{k}", np.float64) for k in range(n_factors)),
+        array("border"),
+        tuple(array(f"levels-{k}") for k in range(n_factors)),
         pairs,
-        _array(archive, "meetings", np.int32),
+        array("meetings", "int32"),
         header.log_weights,
         header.response_range,
     )
