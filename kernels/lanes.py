@@ -60,7 +60,7 @@ def gather(a: Float, first: int, size: int, count: int, s: Float, o: int) -> Non
             s[o + e * LANES + b] = a[first + b * size + e]
 
 
-@small_kernel
+@inner_kernel
 def load(
     w: int, border: int, cross: CrossProduct, b: int, count: int, lam: Float, s: Float, a: int, x: int, t: int
 ) -> None:
@@ -73,7 +73,7 @@ def load(
             set_scaled(s, t + i * row + j * LANES, s, a + i * row, LANES, lam, j, w, w)
 
 
-@small_kernel
+@inner_kernel
 def cholesky(w: int, s: Float, o: int, product: int, least: int) -> None:
     """Lower factor in place, the reciprocals of its pivots on the diagonal. The pivots' squares are multiplied into
     ``product``, and the smallest kept in ``least``."""
@@ -91,7 +91,7 @@ def cholesky(w: int, s: Float, o: int, product: int, least: int) -> None:
             set_products(s, low, s, low, LANES, s, at, LANES, 1)
 
 
-@small_kernel
+@inner_kernel
 def invert_lower(w: int, s: Float, o: int, r: Float, r0: int) -> None:
     """``R = L^{-1}`` from what ``cholesky`` leaves."""
     row = w * LANES
@@ -100,9 +100,9 @@ def invert_lower(w: int, s: Float, o: int, r: Float, r0: int) -> None:
             r[r0 + j * row + j * LANES + e] = s[o + j * row + j * LANES + e]
         for i in range(j + 1, w):
             at = r0 + i * row + j * LANES
-            clear(r, at, LANES)
-            take_products(r, at, s, o + i * row + j * LANES, LANES, r, r0 + j * row + j * LANES, row, i - j)
-            set_products(r, at, r, at, LANES, s, o + i * row + i * LANES, LANES, 1)
+            set_products(r, at, s, o + i * row + j * LANES, LANES, r, r0 + j * row + j * LANES, row, i - j)
+            for e in range(LANES):
+                r[at + e] *= -s[o + i * row + i * LANES + e]
 
 
 @inner_kernel
@@ -162,7 +162,7 @@ def eliminate_lanes(plan: Plan, cross: CrossProduct, lam: Float, work: Workspace
     work.chunk_logdet[chunk] = logdet
 
 
-@small_kernel
+@inner_kernel
 def effects(
     w: int, border: int, r: Float, r0: int, v: Float, v0: int, known: Float, first: int, s: Float, z: int, o: int
 ) -> None:
@@ -175,7 +175,7 @@ def effects(
         set_products(s, o + i * LANES, r, r0 + i * row + i * LANES, row, s, z + i * LANES, LANES, w - i)
 
 
-@small_kernel
+@inner_kernel
 def turn(w: int, border: int, r: Float, r0: int, v: Float, v0: int, s: Float, u: int) -> None:
     """``U = R'V``."""
     row = w * LANES
@@ -215,7 +215,7 @@ def pair(i: int, j: int) -> int:
     return max(i, j) * (max(i, j) + 1) // 2 + min(i, j)
 
 
-@small_kernel
+@inner_kernel
 def combine(
     w: int, p: int, x_of: Int64, y_of: Int64, s: Float, square: int, cubic: int, mixed: int, slope: Float, hessian: Float,
     fixed: Float

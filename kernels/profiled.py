@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mixeff_fast.kernels._cache import inline_kernel, kernel
+from mixeff_fast.kernels._cache import inline_kernel, inner_kernel, kernel
 from mixeff_fast.kernels.covariance import displace, orthogonalize, pull_back, secant_pair
 from mixeff_fast.kernels.dense import factor_trunk, invert_trunk, load, receive
 from mixeff_fast.kernels.factor import eliminate, factor_border, sum_border, take_trunk
@@ -183,14 +183,15 @@ def step(theta_map: ThetaMap, search: Search, path: Path) -> None:
     orthogonalize(theta_map, path.trial, path.follow, path.follow_grad)
 
 
-@kernel
-def gradients(
+@inner_kernel
+def gradients_at(
     plan: Plan, cross: CrossProduct, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, reml: bool, dof: float,
     lams: Float, values: Float, grads: Float
 ) -> None:
     """Criterion and gradient at every row of ``lams``; a gradient is NaN where the criterion is infinite."""
     n_fixed = plan.border - 1 if reml else 0
-    whole = True
+    # a constant would have the inversion compiled once more, for that constant
+    whole = lams.shape[0] > 0
     for k in range(lams.shape[0]):
         lam = lams[k]
         values[k] = evaluate(plan, cross, lam, work, chain, trunk, reml, dof)
@@ -201,6 +202,15 @@ def gradients(
         else:
             for i in range(lam.shape[0]):
                 grads[k, i] = math.nan
+
+
+@kernel
+def gradients(
+    plan: Plan, cross: CrossProduct, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, reml: bool, dof: float,
+    lams: Float, values: Float, grads: Float
+) -> None:
+    """``gradients_at`` for Python."""
+    gradients_at(plan, cross, work, chain, trunk, reml, dof, lams, values, grads)
 
 
 @kernel

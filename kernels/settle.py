@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from mixeff_fast.kernels import profiled
 from mixeff_fast.kernels._cache import inner_kernel, kernel, small_kernel
 from mixeff_fast.kernels.covariance import orthogonalize
 from mixeff_fast.kernels.optimizer import eigenvalues
+from mixeff_fast.kernels.profiled import PIVOT, gradients_at, rounding
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.structure import CrossProduct, DenseTrunk, Float, Plan, ThetaMap, Workspace
@@ -150,14 +150,14 @@ def settle(
     if not free_directions(theta_map, lam, out):
         return False
     copy(lam, here)
-    profiled.gradients(plan, cross, work, chain, trunk, reml, dof, out.points[n:], out.objectives[n:], out.grads[n:])
-    r = work.result[profiled.PIVOT]
-    noise = profiled.rounding(cross.border[border, border], r * r, dof)
+    gradients_at(plan, cross, work, chain, trunk, reml, dof, out.points[n:], out.objectives[n:], out.grads[n:])
+    r = work.result[PIVOT]
+    noise = rounding(cross.border[border, border], r * r, dof)
     for i in range(n):
         out.steps[i] = max(ONE_SIDED_STEP * out.steps[i], math.sqrt(noise))
         for x in range(lam.shape[0]):
             out.points[i, x] = lam[x] + out.steps[i] * out.directions[i, x]
-    profiled.gradients(plan, cross, work, chain, trunk, reml, dof, out.points[:n], out.objectives[:n], out.grads[:n])
+    gradients_at(plan, cross, work, chain, trunk, reml, dof, out.points[:n], out.objectives[:n], out.grads[:n])
     out.evaluations[0] += n + 1
     for i in range(n + 1):
         if not math.isfinite(out.objectives[i]):
@@ -182,10 +182,10 @@ def settle(
             break
         for x in range(lam.shape[0]):
             moved[0, x] = here[x] + out.step[x]
-        profiled.gradients(plan, cross, work, chain, trunk, reml, dof, moved, out.objectives[:1], out.grads[:1])
+        gradients_at(plan, cross, work, chain, trunk, reml, dof, moved, out.objectives[:1], out.grads[:1])
         out.evaluations[0] += 1
-        r = work.result[profiled.PIVOT]
-        noise = profiled.rounding(cross.border[border, border], r * r, dof)
+        r = work.result[PIVOT]
+        noise = rounding(cross.border[border, border], r * r, dof)
         after = newton(out.grads[0], out)
         if not (out.objectives[0] <= objective + max(NEGLIGIBLE, noise) and after < 0.5 * decrement):
             decrement = newton(grad, out)
