@@ -164,8 +164,14 @@ def test_a_factor_that_varies_is_expanded_and_may_saturate_the_rows() -> None:
     notes = found(golden_spec("categorical_random_basis"), "formula_canonicalized")
     expanded = [d.payload for d in notes if d.payload.get("expanded_basis")]
     assert [p["expanded_basis"] for p in expanded] == [["conditionc01", "conditionc02"]]
+    saturated = mf.compile_model(GOLDEN["categorical_random_basis"].formula, categorical(3))
+    budget = saturated.artifact.design_audit.random_terms[0].information_budget
+    assert budget.status == "too_rich"
+    assert budget.row_saturated
+    rich = found(saturated, "covariance_too_rich")
+    assert [(d.severity, d.payload["row_saturated"]) for d in rich] == [("warning", True)]
     with pytest.raises(NotIdentifiable) as refused:
-        mf.compile_model(GOLDEN["categorical_random_basis"].formula, categorical(3))
+        saturated.fit()
     assert (refused.value.n_random_effects, refused.value.nobs) == (120, 120)
 
 

@@ -173,7 +173,7 @@ def test_a_slope_that_is_no_column_is_an_error_of_the_data() -> None:
     assert refused.value.missing == ["Day"]
 
 
-def test_a_candidate_that_the_compiler_refuses_is_a_row() -> None:
+def test_a_candidate_that_cannot_be_fitted_is_a_row() -> None:
     pairs = data().group_by("Subject", maintain_order=True).head(2)
     found = mf.compile_model("Reaction ~ Days + (1 | Subject)", pairs).random_options("Subject")
     assert found.table["design_status"].to_list()[-1] == "refused"

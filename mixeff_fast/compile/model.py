@@ -148,7 +148,7 @@ def _check_design(frame: ModelFrame, response_range: tuple[float, float] | None)
     check_response(frame, response_range)
 
 
-def _check_levels(group: GroupingFactor, width: int, n: int) -> None:
+def _check_levels(group: GroupingFactor, n: int) -> None:
     q = len(group.levels)
     if q < 2:
         raise NotIdentifiable(
@@ -166,15 +166,29 @@ def _check_levels(group: GroupingFactor, width: int, n: int) -> None:
             n_levels=q,
             nobs=n,
         )
-    if q * width >= n:
-        raise NotIdentifiable(
-            f"the terms on {group.name!r} have {q * width} random effects for {n} rows; their covariance cannot be told "
-            "from the residual variance. Use fewer varying effects",
-            group=group.name,
-            n_levels=q,
-            n_random_effects=q * width,
-            nobs=n,
-        )
+
+
+def check_saturation(model: CompiledModel) -> None:
+    """Refuse to fit a term with as many random effects as there are rows. Such a model can be compiled and audited.
+
+    Raises
+    ------
+    NotIdentifiable
+        With the group, its levels, the number of random effects and of rows.
+    """
+    n = model.frame.n
+    for block in model.blocks:
+        group = model.factors[block.factor].group
+        effects = len(group.levels) * block.width
+        if effects >= n:
+            raise NotIdentifiable(
+                f"the terms on {group.name!r} have {effects} random effects for {n} rows; their covariance cannot be told "
+                "from the residual variance. Use fewer varying effects",
+                group=group.name,
+                n_levels=len(group.levels),
+                n_random_effects=effects,
+                nobs=n,
+            )
 
 
 def lay_out(frame: ModelFrame, *, as_written: bool = False) -> Layout:
@@ -226,7 +240,7 @@ def compile_layout(
     frame = layout.frame
     _check_design(frame, response_range)
     for block in layout.blocks:
-        _check_levels(layout.factors[block.factor].group, block.width, frame.n)
+        _check_levels(layout.factors[block.factor].group, frame.n)
     factors = layout.factors
     plan = make_plan(codes, [f.n_levels for f in factors], [f.width for f in factors], len(layout.fixed.names))
     return CompiledModel(frame.formula, frame, layout.fixed, layout.blocks, factors, layout.theta_names, plan)
@@ -240,7 +254,7 @@ def compile_lmm(frame: ModelFrame) -> CompiledModel:
     FitError
         No random term, a constant response, a covariance structure that cannot be fitted.
     NotIdentifiable
-        One row, a grouping factor with one level, or as many random effects of one term as rows.
+        One row, a grouping factor with one level, or with as many levels as rows.
     InferenceUnavailable
         ``cbind`` responses, which belong to binomial models.
     """

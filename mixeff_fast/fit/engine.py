@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.compile import with_border
+from mixeff_fast.compile import check_saturation, with_border
 from mixeff_fast.errors import FitError
 from mixeff_fast.fit import staged
 from mixeff_fast.fit.assemble import Assembled, assemble
@@ -97,6 +97,7 @@ class Engine:
         source: StatisticsSource | None = None,
     ) -> None:
         """Assemble the rows of the model's frame, or take what was ``assembled`` before, or the sums of a ``source``."""
+        check_saturation(model)
         _check_memory(model, control)
         self.model = model
         self.team = Team(control.threads)

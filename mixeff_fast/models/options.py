@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mixeff_fast.compile import check_saturation
 from mixeff_fast.errors import ArgumentError, MixeffError, MixeffNotice
 from mixeff_fast.formula import Name, RandomTerm, Term, TermSet, render
 from mixeff_fast.frame import FactorVariable, design_columns
@@ -97,7 +98,9 @@ def random_options(spec: ModelSpec, group: str, slope: str | None) -> RandomOpti
         signatures[candidate.key] = _signature(edited.random, variables)
         row = _facts(candidate, variables) | {"formula": render(edited), "current": signatures[candidate.key] == wanted}
         try:
-            specs[candidate.key] = _compiled(spec, row["formula"])
+            candidate_spec = _compiled(spec, row["formula"])
+            check_saturation(candidate_spec.compiled)
+            specs[candidate.key] = candidate_spec
             row |= {"design_status": _design_status(specs[candidate.key], group), "reason_code": None}
         except MixeffError as refusal:
             code = refusal.fields.get("reason_code", refusal.code)
