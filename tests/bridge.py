@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mixeff_fast.compile import CompiledModel, RandomBlock, compile_lmm
+from mixeff_fast.compile import CompiledModel, RandomBlock, check_saturation, compile_lmm
 from mixeff_fast.fit.control import DEFAULT_CONTROL
 from mixeff_fast.fit.engine import Engine, lower_product
 from mixeff_fast.formula import model_formula
@@ -109,4 +109,6 @@ def bridge(problem: Problem, double_bar: Sequence[bool] = (False,)) -> Bridge:
     data = pl.DataFrame(columns)
     text = f"y ~ {' + '.join(fixed + terms)}"
     frame = build_frame(data, model_formula(text), weights=problem.weights, offset=problem.offset)
-    return Bridge(problem, data, text, compile_lmm(frame), tuple(places))
+    model = compile_lmm(frame)
+    check_saturation(model)
+    return Bridge(problem, data, text, model, tuple(places))

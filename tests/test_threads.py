@@ -271,3 +271,27 @@ def test_a_failing_task_is_reported() -> None:
 def test_threads_is_the_size_of_the_team() -> None:
     spec = mf.compile_model(*nested())
     assert [Engine(spec.compiled, mf.control(threads=count)).team.size for count in (1, 3)] == [1, 3]
+
+
+# The order of the rows.
+
+DATA_SETS = {
+    "sleepstudy": "Reaction ~ Days + (Days | Subject)",
+    "Penicillin": "diameter ~ 1 + (1 | plate) + (1 | sample)",
+    "Pastes": "strength ~ 1 + (1 | batch/cask)",
+    "Dyestuff": "Yield ~ 1 + (1 | Batch)",
+    "InstEval": "y ~ service + (1 | s) + (1 | d) + (1 | dept)",
+}
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_the_order_of_the_rows_changes_rounding_only(name: str, reml: bool) -> None:
+    data = mf.datasets.load(name)
+    one = mf.lmm(DATA_SETS[name], data, reml=reml)
+    other = mf.lmm(DATA_SETS[name], data[np.random.default_rng(3).permutation(len(data))], reml=reml)
+    np.testing.assert_allclose(other.theta, one.theta, rtol=1e-9)
+    np.testing.assert_allclose(other.beta, one.beta, rtol=1e-9)
+    np.testing.assert_allclose(other.sigma, one.sigma, rtol=1e-9)
+    np.testing.assert_allclose(other.std_error, one.std_error, rtol=1e-9)
+    assert other.result.objective == pytest.approx(one.result.objective, rel=1e-12)

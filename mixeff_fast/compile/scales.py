@@ -48,7 +48,7 @@ def fixed_scales(model: Layout) -> tuple[Float, Float, int]:
     frame = model.frame
     rows = sampled_rows(frame.n)
     p = len(model.fixed.names)
-    x = np.empty((len(range(frame.n)[rows]), p))
+    x = np.empty((len(range(frame.n)[rows]), p), order="F")
     model.fixed.fill(frame.variables, rows, x)
     intercept = 0 if model.formula.fixed.intercept else -1
     centred = np.full(p, intercept >= 0)

@@ -31,7 +31,6 @@ CHUNK_ROWS = 16_384
 # rows are cut into so many stripes, each summed by one thread, when there are enough of them
 STRIPES = 8
 STRIPE_ROWS = 32_768
-NARROW = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +55,9 @@ def chunks(
         rows = slice(start, min(start + CHUNK_ROWS, end))
         n = rows.stop - rows.start
         xy = np.empty((n, p + 1))
-        model.fixed.fill(frame.variables, rows, xy[:, :p])
-        _standardize(xy[:, :p], standard.x_shift, standard.x_scale)
+        model.fixed.fill(frame.variables, rows, xy[:, :p], standard.x_shift, standard.x_scale)
         y = frame.response[rows] if frame.offset is None else frame.response[rows] - frame.offset[rows]
-        np.subtract(y, standard.y_shift, out=xy[:, p])
-        xy[:, p] /= standard.y_scale
+        xy[:, p] = (y - standard.y_shift) / standard.y_scale
         if not whole:
             xy = np.ascontiguousarray(xy[:, np.append(kept, p)])
         if standard.x_basis is not None:
@@ -73,8 +70,8 @@ def chunks(
             z = np.empty((n, factor.width))
             for i in factor.blocks:
                 block = model.blocks[i]
-                block.design.fill(frame.variables, rows, z[:, block.first : block.first + block.width])
-            _standardize(z, standard.z_shift[k], standard.z_scale[k])
+                own = slice(block.first, block.first + block.width)
+                block.design.fill(frame.variables, rows, z[:, own], standard.z_shift[k][own], standard.z_scale[k][own])
             basis = standard.z_basis[k]
             if basis is not None:
                 z = z @ basis
@@ -82,20 +79,6 @@ def chunks(
                 z *= root
             z_chunks.append(z)
         yield Chunk(xy, tuple(z_chunks), tuple(f.group.codes[rows] for f in model.factors))
-
-
-def _standardize(columns: Float, shift: Float, scale: Float) -> None:
-    """Shift and scale in place. Scales are powers of two, so that multiplying by their inverses rounds nothing."""
-    if columns.shape[1] > NARROW:
-        columns -= shift
-        columns *= 1.0 / scale
-        return
-    # NumPy is slow where the inner of two dimensions is short.
-    for j, (by, unit) in enumerate(zip(shift.tolist(), scale.tolist(), strict=True)):
-        if by != 0.0:
-            columns[:, j] -= by
-        if unit != 1.0:
-            columns[:, j] *= 1.0 / unit
 
 
 def factor_blocks(plan: EliminationPlan, diag: Float, k: int) -> Float:

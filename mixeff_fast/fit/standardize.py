@@ -99,7 +99,7 @@ def standardize(model: Layout) -> Standardization:
         shift, scale = np.zeros(factor.width), np.ones(factor.width)
         for i in factor.blocks:
             block = model.blocks[i]
-            z = np.empty((n, block.width))
+            z = np.empty((n, block.width), order="F")
             block.design.fill(frame.variables, rows, z)
             centred = np.full(block.width, block.term.lhs.intercept and block.family == "full")
             if block.term.lhs.intercept:

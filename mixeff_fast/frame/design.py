@@ -17,6 +17,9 @@ import numpy as np
 from mixeff_fast.formula.model import TermSet
 from mixeff_fast.frame.columns import FactorVariable, Floats, NumericVariable, frozen
 
+# NumPy works on so few columns one by one in less time than on all at once
+_NARROW = 16
+
 Variables: TypeAlias = Mapping[str, NumericVariable | FactorVariable]
 Coding = Literal["numeric", "contrast", "indicator"]
 INTERCEPT = "(Intercept)"
@@ -75,7 +78,9 @@ class DesignColumns:
     labels: tuple[str, ...]
     blocks: tuple[ColumnBlock, ...]
 
-    def fill(self, variables: Variables, rows: slice, out: Floats) -> None:
+    def fill(
+        self, variables: Variables, rows: slice, out: Floats, shift: Floats | None = None, scale: Floats | None = None
+    ) -> None:
         """Write some rows of the design matrix.
 
         Parameters
@@ -86,15 +91,19 @@ class DesignColumns:
             Which rows of them.
         out
             Shape (number of rows, number of columns): where to write.
+        shift, scale
+            Shape (number of columns,): what to subtract from the columns, and the powers of two to divide them by then.
         """
         for block in self.blocks:
             if not block.parts:
-                out[:, block.start] = 1.0
+                out[:, block.start] = 1.0 if shift is None or scale is None else (1.0 - shift[block.start]) / scale[block.start]
                 continue
             product = _values(block.parts[0], variables, rows)
             for part in block.parts[1:]:
                 product = _product(product, _values(part, variables, rows))
-            if product.ndim == 1:
+            if shift is not None and scale is not None:
+                _fill_scaled(product, out[:, block.start : block.stop], shift[block.start :], scale[block.start :])
+            elif product.ndim == 1:
                 out[:, block.start] = product
             else:
                 out[:, block.start : block.stop] = product
@@ -104,6 +113,20 @@ class DesignColumns:
         out = np.empty((n, len(self.names)))
         self.fill(variables, slice(0, n), out)
         return out
+
+
+def _fill_scaled(product: Floats, out: Floats, shift: Floats, scale: Floats) -> None:
+    """Write columns less their shifts, over their scales. Scales are powers of two: multiplying by their inverses is exact."""
+    width = out.shape[1]
+    if width > _NARROW:
+        np.subtract(product, shift[:width], out=out)
+        out *= 1.0 / scale[:width]
+        return
+    for j, (by, unit) in enumerate(zip(shift[:width].tolist(), scale[:width].tolist(), strict=True)):
+        column = product if product.ndim == 1 else product[:, j]
+        if by != 0.0:
+            column = column - by
+        out[:, j] = column if unit == 1.0 else column * (1.0 / unit)
 
 
 def design_columns(termset: TermSet, variables: Variables) -> DesignColumns:

@@ -220,8 +220,8 @@ def _in_byte_order(labels: pl.Series) -> tuple[npt.NDArray[Any], pl.Series]:
         order = labels.arg_sort().to_numpy()
         return order, labels[order].rename("")
     texts = labels.to_list()
-    order = np.array(sorted(range(len(texts)), key=texts.__getitem__), dtype=np.int64)
-    return order, pl.Series(sorted(texts), dtype=pl.String)
+    places = sorted(range(len(texts)), key=texts.__getitem__)
+    return np.array(places, dtype=np.int64), pl.Series([texts[i] for i in places], dtype=pl.String)
 
 
 def _sort_categories(coded: pl.Series, texts: pl.Series) -> tuple[Codes, pl.Series]:
