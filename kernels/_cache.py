@@ -208,7 +208,7 @@ class _KernelCache(_CacheBase):  # type: ignore[misc]
                 if not _resolved(symbols):
                     return None
             return compiler.CompileResult._rebuild(target_context, *parts)
-        except Exception:
+        except Exception:  # whatever is wrong with a file that was kept, its kernel can be compiled again
             _STATE.store.discard(name)
             return None
 

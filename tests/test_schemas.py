@@ -400,3 +400,13 @@ def test_likelihoods_that_are_not_finite_are_not_compared() -> None:
     assert artifact.assessments[0].lrt_reason == "lrt_unavailable"
     assert [row.loglik for row in artifact.rows] == [None, None]
     assert [row.delta_aic for row in artifact.rows] == [None, None]
+
+
+def test_reason_codes_documented_as_unused_are_unused() -> None:
+    section = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8").split("## Reason codes that are not used\n")[1]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    codes = [code for row in rows for code in re.findall(r"`(\w+)`", row)]
+    assert len(codes) == len(set(codes)) > 40
+    sources = "\n".join(path.read_text(encoding="utf-8") for folder in ("mixeff_fast", "schemas", "kernels")
+                        for path in (ROOT / folder).rglob("*.py"))
+    assert [code for code in codes if re.search(rf"\b{code}\b", sources)] == []
