@@ -31,6 +31,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime.nrt import rtsys
 
+from mixeff_fast.kernels._compiler import collector_at_rest, pipeline
 from mixeff_fast.kernels._linking import attach, detach, origins
 from mixeff_fast.kernels._store import Store, source_digests
 
@@ -248,9 +249,9 @@ class _Kernel(_DispatcherBase):  # type: ignore[misc]
     """A dispatcher that compiles its declared signatures, and only these, when it is first called."""
 
     def __init__(
-        self, function: Callable[..., Any], signatures: tuple[str, ...], options: dict[str, Any], apart: bool
+        self, function: Callable[..., Any], signatures: tuple[str, ...], options: dict[str, Any], apart: bool, quick: bool
     ) -> None:
-        super().__init__(function, targetoptions=options)
+        super().__init__(function, targetoptions=options, pipeline_class=pipeline(quick))
         self._cache = _KernelCache(function, _STATE.admits(function))
         self._declared = signatures
         self._apart = apart
@@ -263,7 +264,7 @@ class _Kernel(_DispatcherBase):  # type: ignore[misc]
         """Extensions of Numba by other packages are not loaded: kernels use none."""
 
     def compile(self, sig: Any) -> Any:
-        with global_compiler_lock:
+        with global_compiler_lock, collector_at_rest():
             entry = super().compile(sig)
             if self._apart:
                 for arguments, result in self.overloads.items():
@@ -310,11 +311,13 @@ def kernel(function: _Function, /) -> _Function: ...
 
 @overload
 def kernel(
-    *signatures: str, fastmath: frozenset[str] = frozenset(), role: Role = "entry"
+    *signatures: str, fastmath: frozenset[str] = frozenset(), role: Role = "entry", quick: bool = False
 ) -> Callable[[_Function], _Function]: ...
 
 
-def kernel(*arguments: Any, fastmath: frozenset[str] = frozenset(), role: Role = "entry") -> Any:
+def kernel(
+    *arguments: Any, fastmath: frozenset[str] = frozenset(), role: Role = "entry", quick: bool = False
+) -> Any:
     """Compile a function with Numba on first use and keep the code on disk.
 
     The code releases the interpreter lock, divides as NumPy does and does not check bounds. Where Numba is switched off
@@ -332,6 +335,8 @@ def kernel(*arguments: Any, fastmath: frozenset[str] = frozenset(), role: Role =
         would need; its code exists once. ``"small"``: the same, but callers get a copy and may optimize it into their
         loops. ``"inline"``: callers are compiled as if the function were written out in them. ``"allocating"``: an entry
         that makes arrays, or is called by one that does; the others cannot, and so need not count references.
+    quick
+        Compile in less time, to code without unrolled loops and vectors: for kernels that hold few numbers.
 
     Returns
     -------
@@ -339,7 +344,7 @@ def kernel(*arguments: Any, fastmath: frozenset[str] = frozenset(), role: Role =
         The kernel.
     """
     if len(arguments) == 1 and callable(arguments[0]):
-        return kernel(role=role)(arguments[0])
+        return kernel(role=role, quick=quick)(arguments[0])
     if _config.DISABLE_JIT:
         return lambda function: function
     options: dict[str, Any] = _OPTIONS | {"no_cpython_wrapper": role not in ENTRIES, "_nrt": role == "allocating"}
@@ -347,7 +352,7 @@ def kernel(*arguments: Any, fastmath: frozenset[str] = frozenset(), role: Role =
         options["fastmath"] = set(fastmath)
     if role == "inline":
         options["inline"] = "always"
-    return lambda function: _Kernel(function, arguments, options, role in (*ENTRIES, "inner"))
+    return lambda function: _Kernel(function, arguments, options, role in (*ENTRIES, "inner"), quick)
 
 
 def allocating_kernel(function: _Function, /) -> _Function:
@@ -359,6 +364,12 @@ def allocating_kernel(function: _Function, /) -> _Function:
 def inner_kernel(function: _Function, /) -> _Function:
     """A kernel that only other kernels call, compiled once."""
     compiled: _Function = kernel(role="inner")(function)
+    return compiled
+
+
+def quick_kernel(function: _Function, /) -> _Function:
+    """An inner kernel that holds few numbers, compiled in less time."""
+    compiled: _Function = kernel(role="inner", quick=True)(function)
     return compiled
 
 

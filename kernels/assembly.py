@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 AHEAD = 16
 
 
-@kernel
+@kernel(quick=True)
 def accumulate_levels(codes: Int32, z: Float, xy: Float, diag: Float, panel: Float) -> None:
-    """``accumulate_factor`` for a lone grouping factor, whose blocks are its levels, one after another."""
+    """``accumulate_factor`` for a lone grouping factor, whose blocks are its levels, one after another.
+
+    Widths 1 and 2 are most models. The loops are too short for vectors, and preparing for them takes longer than they do.
+    """
     n = codes.shape[0]
     w = z.shape[1]
     border = xy.shape[1]
@@ -26,12 +29,29 @@ def accumulate_levels(codes: Int32, z: Float, xy: Float, diag: Float, panel: Flo
         prefetch(panel, ahead * w * border)
         d0 = codes[r] * w * w
         p0 = codes[r] * w * border
-        for i in range(w):
-            zi = z[r, i]
-            for j in range(w):
-                diag[d0 + i * w + j] += zi * z[r, j]
+        if w == 1:
+            first = z[r, 0]
+            diag[d0] += first * first
             for j in range(border):
-                panel[p0 + i * border + j] += zi * xy[r, j]
+                panel[p0 + j] += first * xy[r, j]
+        elif w == 2:
+            first = z[r, 0]
+            second = z[r, 1]
+            diag[d0] += first * first
+            diag[d0 + 1] += first * second
+            diag[d0 + 2] += first * second
+            diag[d0 + 3] += second * second
+            for j in range(border):
+                x = xy[r, j]
+                panel[p0 + j] += first * x
+                panel[p0 + border + j] += second * x
+        else:
+            for i in range(w):
+                zi = z[r, i]
+                for j in range(w):
+                    diag[d0 + i * w + j] += zi * z[r, j]
+                for j in range(border):
+                    panel[p0 + i * border + j] += zi * xy[r, j]
 
 
 @kernel

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mixeff_fast.kernels._cache import inner_kernel, kernel
+from mixeff_fast.kernels._cache import kernel, quick_kernel
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.structure import Float, ThetaMap
@@ -24,7 +24,7 @@ CONSTANT = 1e-11
 CAP = 2.0
 
 
-@kernel
+@kernel(quick=True)
 def lower_basis(root: Float, sizes: Float, dependent: float, low: Float, basis: Float) -> None:
     """``root = low basis``, row by row (Gram-Schmidt, twice); a row that is ``dependent`` times its size or less beside the
     rows above it adds nothing to ``basis``. Overwrites ``root``."""
@@ -48,7 +48,7 @@ def lower_basis(root: Float, sizes: Float, dependent: float, low: Float, basis: 
                 basis[i, x] = root[i, x] / norm
 
 
-@kernel
+@kernel(quick=True)
 def orthogonalize(theta_map: ThetaMap, lam: Float, follow_lam: Float, follow_grad: Float) -> None:
     """Rotate every unstructured term's columns (one-sided Jacobi) and sort them; the followers are rotated along."""
     for k in range(theta_map.width.shape[0]):
@@ -93,7 +93,7 @@ def orthogonalize(theta_map: ThetaMap, lam: Float, follow_lam: Float, follow_gra
                 break
 
 
-@inner_kernel
+@quick_kernel
 def displace(theta_map: ThetaMap, lam: Float, direction: Float, step: float, out: Float) -> None:
     """``out = Lambda (I + step E)`` term by term; E's entries are ``direction``, its diagonal bounded from below."""
     for i in range(lam.shape[0]):
@@ -114,7 +114,7 @@ def displace(theta_map: ThetaMap, lam: Float, direction: Float, step: float, out
                 out[o + j * stride + b] += e * lam[o + j * stride + a]
 
 
-@inner_kernel
+@quick_kernel
 def pull_back(theta_map: ThetaMap, lam: Float, grad: Float, gradient: Float, hessian: Float, reach: Float) -> None:
     """Gradient in E at ``E = 0`` (the free entries of ``Lambda' (d/dLambda)``) and the longest step per coordinate.
 
@@ -158,7 +158,7 @@ def pull_back(theta_map: ThetaMap, lam: Float, grad: Float, gradient: Float, hes
             hessian[i, i] = 1.0
 
 
-@inner_kernel
+@quick_kernel
 def secant_pair(
     theta_map: ThetaMap, lam: Float, grad: Float, earlier_lam: Float, earlier_grad: Float, step: Float, change: Float
 ) -> None:

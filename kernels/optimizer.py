@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from mixeff_fast.kernels._cache import inner_kernel
+from mixeff_fast.kernels._cache import quick_kernel
 from mixeff_fast.kernels._lapack import cholesky_lower
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Search(NamedTuple):
     counts: Int64
 
 
-@inner_kernel
+@quick_kernel
 def eigenvalues(a: Float, vectors: Float) -> None:
     """Jacobi's method: ``a`` becomes diagonal (the eigenvalues), the columns of ``vectors`` the eigenvectors."""
     n = a.shape[0]
@@ -95,7 +95,7 @@ def eigenvalues(a: Float, vectors: Float) -> None:
                     vectors[i, p], vectors[i, q] = c * x - s * y, s * x + c * y
 
 
-@inner_kernel
+@quick_kernel
 def make_positive(search: Search) -> None:
     """Raise or reflect the eigenvalues of the scaled Hessian that are below ``FLOOR``; ``CHANGED`` tells whether."""
     n = search.gradient.shape[0]
@@ -127,7 +127,7 @@ def make_positive(search: Search) -> None:
             h[j, i] = h[i, j]
 
 
-@inner_kernel
+@quick_kernel
 def newton_direction(search: Search) -> float:
     """Fill ``direction`` with ``-H^{-1}g`` and return the decrement ``g'H^{-1}g``; NaN when H is not positive definite."""
     n = search.gradient.shape[0]
@@ -160,7 +160,7 @@ def newton_direction(search: Search) -> float:
     return decrement
 
 
-@inner_kernel
+@quick_kernel
 def add_secant(search: Search) -> None:
     """BFGS update of the Hessian from the secant pair; skipped when curvature along the step is hardly positive."""
     n = search.gradient.shape[0]
@@ -182,7 +182,7 @@ def add_secant(search: Search) -> None:
                 search.hessian[i, j] += y[i] * y[j] / sy - hs[i] * hs[j] / shs
 
 
-@inner_kernel
+@quick_kernel
 def judge(search: Search, f: float, noise: float) -> int:
     """Take f at the displacement ``STEP * direction``. ACCEPTED: tell gradient and Hessian there, then ``propose``."""
     real = search.real
@@ -220,7 +220,7 @@ def judge(search: Search, f: float, noise: float) -> int:
     return EVALUATE
 
 
-@inner_kernel
+@quick_kernel
 def propose(search: Search) -> int:
     """Choose the next direction from the accepted point."""
     n = search.gradient.shape[0]

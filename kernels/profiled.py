@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mixeff_fast.kernels._cache import inline_kernel, inner_kernel, kernel
+from mixeff_fast.kernels._cache import inline_kernel, kernel, quick_kernel
 from mixeff_fast.kernels.covariance import displace, orthogonalize, pull_back, secant_pair
 from mixeff_fast.kernels.dense import factor_trunk, invert_trunk, load, receive
 from mixeff_fast.kernels.factor import eliminate, factor_border, sum_border, take_trunk
@@ -66,7 +66,7 @@ def criterion(plan: Plan, work: Workspace, logdet: float, reml: bool, dof: float
     return value
 
 
-@kernel
+@kernel(quick=True)
 def rounding(total: float, rest: float, dof: float) -> float:
     """Rounding error of the criterion, whose r^2 (``rest``) is what cancellation leaves of y'y (``total``)."""
     return 2e-15 * dof * (2.0 + total / rest)
@@ -183,7 +183,7 @@ def step(theta_map: ThetaMap, search: Search, path: Path) -> None:
     orthogonalize(theta_map, path.trial, path.follow, path.follow_grad)
 
 
-@inner_kernel
+@quick_kernel
 def gradients_at(
     plan: Plan, cross: CrossProduct, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, reml: bool, dof: float,
     lams: Float, values: Float, grads: Float
@@ -204,7 +204,7 @@ def gradients_at(
                 grads[k, i] = math.nan
 
 
-@kernel
+@kernel(quick=True)
 def gradients(
     plan: Plan, cross: CrossProduct, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, reml: bool, dof: float,
     lams: Float, values: Float, grads: Float
@@ -213,7 +213,7 @@ def gradients(
     gradients_at(plan, cross, work, chain, trunk, reml, dof, lams, values, grads)
 
 
-@kernel
+@kernel(quick=True)
 def run(
     plan: Plan, cross: CrossProduct, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, theta_map: ThetaMap,
     scoring: Scoring, search: Search, path: Path, reml: bool, dof: float, request: int

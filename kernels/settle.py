@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from mixeff_fast.kernels._cache import inner_kernel, kernel, small_kernel
+from mixeff_fast.kernels._cache import kernel, quick_kernel, small_kernel
 from mixeff_fast.kernels.covariance import orthogonalize
 from mixeff_fast.kernels.optimizer import eigenvalues
 from mixeff_fast.kernels.profiled import PIVOT, gradients_at, rounding
@@ -58,7 +58,7 @@ def copy(a: Float, out: Float) -> None:
         out[i] = a[i]
 
 
-@inner_kernel
+@quick_kernel
 def free_directions(theta_map: ThetaMap, lam: Float, out: Evidence) -> bool:
     """``fit.face.free_directions`` at a Lambda with orthogonal columns; False where one of them is short."""
     i = 0
@@ -86,7 +86,7 @@ def free_directions(theta_map: ThetaMap, lam: Float, out: Evidence) -> bool:
     return True
 
 
-@inner_kernel
+@quick_kernel
 def spectrum(out: Evidence) -> None:
     """Scale the Hessian to a unit diagonal; its eigenvalues, ascending, and eigenvectors."""
     n = out.steps.shape[0]
@@ -108,7 +108,7 @@ def spectrum(out: Evidence) -> None:
             out.vectors[x, i], out.vectors[x, least] = out.vectors[x, least], out.vectors[x, i]
 
 
-@inner_kernel
+@quick_kernel
 def newton(grad: Float, out: Evidence) -> float:
     """Gradient along the directions and Newton's step from ``grad`` over lam; returns the decrement."""
     n = out.steps.shape[0]
@@ -131,7 +131,7 @@ def newton(grad: Float, out: Evidence) -> float:
     return decrement
 
 
-@kernel
+@kernel(quick=True)
 def settle(
     plan: Plan, cross: CrossProduct, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, theta_map: ThetaMap,
     lam: Float, reml: bool, dof: float, out: Evidence

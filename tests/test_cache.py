@@ -94,7 +94,7 @@ class Sandbox:
         self.kernels = self.site / "mixeff_fast" / "kernels"
         self.kernels.mkdir(parents=True)
         self.kernels.with_name("__init__.py").write_text("")
-        for name in ("__init__.py", "_cache.py", "_linking.py", "_store.py"):
+        for name in ("__init__.py", "_cache.py", "_compiler.py", "_linking.py", "_store.py"):
             shutil.copy(KERNELS / name, self.kernels / name)
         (self.kernels / "helper.py").write_text(HELPER)
         (self.kernels / "sample.py").write_text(SAMPLE)

@@ -24,6 +24,8 @@ from mixeff_fast.errors import (
 )
 from mixeff_fast.frame import FactorVariable
 from mixeff_fast.frame.levels import cell_labels, combine, encode, encode_floats, match_cells
+from mixeff_fast.frame.stringviews import code_short_strings
+from mixeff_fast.kernels import strings
 from tests.frames import factor, frame_of, numeric, small_data
 
 
@@ -53,6 +55,19 @@ class TestLevels:
         assert labels == sorted(set(texts), key=lambda text: text.encode())
         assert [labels[code] for code in codes] == series.to_list()
         assert not unused
+
+    @pytest.mark.parametrize("longest", [1, 4, 12, 13])
+    def test_many_labels_in_several_pieces(self, longest: int) -> None:
+        rng = np.random.default_rng(longest)
+        letters = np.array(list("ab\0z"))
+        texts = ["".join(rng.choice(letters, rng.integers(0, longest, endpoint=True))) for _ in range(6000)]
+        whole = pl.Series("g", texts)
+        for series in (whole, whole[1:5000], pl.concat([whole[7:100], whole[50:], whole[:9]], rechunk=False)):
+            codes, levels, _ = encode(series, series.dtype)
+            assert levels.labels.to_list() == sorted(set(series.to_list()))
+            assert levels.labels.gather(codes).to_list() == series.to_list()
+            short = longest <= strings.INLINE
+            assert (code_short_strings(series) is not None) == short
 
     def test_many_rows_of_any_type(self) -> None:
         rng = np.random.default_rng(1)

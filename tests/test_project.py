@@ -40,7 +40,7 @@ MAY = {
     "kernels": set(),
     "schemas": {"errors", "vocabulary"},
     "formula": {"errors", "vocabulary"},
-    "frame": {"errors", "vocabulary", "formula"},
+    "frame": {"errors", "vocabulary", "formula", "kernels"},
     "compile": {"errors", "vocabulary", "formula", "frame", "schemas", "kernels"},
     "report": {"errors", "vocabulary", "_version", "schemas"},
     "storage": {"errors", "vocabulary", "_version", "schemas", "kernels", "formula", "frame", "compile", "fit"},

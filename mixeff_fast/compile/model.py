@@ -8,6 +8,7 @@ columns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import numpy as np
 from mixeff_fast.compile.plan import EliminationPlan, make_plan
 from mixeff_fast.errors import FitError, InferenceUnavailable, NotIdentifiable
 from mixeff_fast.frame import design_columns
+from mixeff_fast.frame.columns import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,6 +193,13 @@ def check_saturation(model: CompiledModel) -> None:
             )
 
 
+@cache
+def _lower_triangle(width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Columns and rows of the entries of a lower triangle, column by column."""
+    columns, rows = (frozen(places.astype(np.int64)) for places in np.triu_indices(width))
+    return columns, rows
+
+
 def lay_out(frame: ModelFrame, *, as_written: bool = False) -> Layout:
     """Decide the columns of a model.
 
@@ -214,7 +223,7 @@ def lay_out(frame: ModelFrame, *, as_written: bool = False) -> Layout:
         if family == "diagonal":
             rows = columns = np.arange(width, dtype=np.int64)
         else:
-            columns, rows = (a.astype(np.int64) for a in np.triu_indices(width))
+            columns, rows = _lower_triangle(width)
         start = len(theta_names)
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             pair = design.names[row] if row == column else f"{design.names[row]}.{design.names[column]}"

@@ -31,16 +31,14 @@ def power_of_two(x: float) -> float:
 
 def shift_scale(columns: Float, centred: NDArray[np.bool_]) -> tuple[Float, Float]:
     """Means of the columns that are to be centred (0 for the others), and powers of two near the root mean squares."""
-    n, p = columns.shape
-    shift, scale = np.zeros(p), np.ones(p)
-    # column by column: NumPy is slow along an axis of a few
-    for j in range(p):
-        column = np.ascontiguousarray(columns[:, j])
-        if centred[j]:
-            shift[j] = column.sum() / n
-            column = column - shift[j]
-        scale[j] = power_of_two(math.sqrt(float(column @ column) / n))
-    return shift, scale
+    n = len(columns)
+    # NumPy is slow along an axis of a few
+    rows = np.ascontiguousarray(columns.T)
+    shift = np.zeros(len(rows))
+    if centred.any():
+        shift = np.where(centred, rows.sum(axis=1) / n, 0.0)
+        rows = rows - shift[:, None]
+    return shift, np.array([power_of_two(math.sqrt(float(row @ row) / n)) for row in rows])
 
 
 def fixed_scales(model: Layout) -> tuple[Float, Float, int]:

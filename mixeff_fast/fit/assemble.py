@@ -119,7 +119,8 @@ def assemble(
             rank=len(kept),
             nobs=n,
         )
-    x_basis, z_basis = orthogonalizer(gram[np.ix_(kept, kept)], n), _effect_bases(model, cross)
+    own = gram[np.ix_(kept, kept)] if aliased else gram
+    x_basis, z_basis = orthogonalizer(own, n), _effect_bases(model, cross)
     if x_basis is not None or any(basis is not None for basis in z_basis):
         standard = replace(standard, x_basis=x_basis, z_basis=z_basis)
     elif not aliased:

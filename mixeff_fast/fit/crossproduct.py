@@ -35,7 +35,8 @@ STRIPE_ROWS = 32_768
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Standardized, weighted rows: ``xy`` (rows, p + 1), per factor ``z`` (rows, width) and level ``codes`` (rows,)."""
+    """Standardized, weighted rows: ``xy`` (rows, p + 1), a column after the other, per factor ``z`` (rows, width) and level
+    ``codes`` (rows,)."""
 
     xy: Float
     z: tuple[Float, ...]
@@ -49,17 +50,18 @@ def chunks(
     ``kept``, in that order."""
     frame = model.frame
     p = len(model.fixed.names)
-    whole = np.array_equal(kept, np.arange(p))
+    whole = kept.tolist() == list(range(p))
     begin, end = (0, frame.n) if span is None else span
     for start in range(begin, end, CHUNK_ROWS):
         rows = slice(start, min(start + CHUNK_ROWS, end))
         n = rows.stop - rows.start
-        xy = np.empty((n, p + 1))
+        # columns are written, and multiplied with each other, as a whole
+        xy = np.empty((n, p + 1), order="F")
         model.fixed.fill(frame.variables, rows, xy[:, :p], standard.x_shift, standard.x_scale)
         y = frame.response[rows] if frame.offset is None else frame.response[rows] - frame.offset[rows]
         xy[:, p] = (y - standard.y_shift) / standard.y_scale
         if not whole:
-            xy = np.ascontiguousarray(xy[:, np.append(kept, p)])
+            xy = np.asfortranarray(xy[:, np.append(kept, p)])
         if standard.x_basis is not None:
             xy[:, :-1] = xy[:, :-1] @ standard.x_basis
         root = None if frame.weights is None else (np.sqrt(frame.weights[rows]) / standard.root_weight)[:, None]

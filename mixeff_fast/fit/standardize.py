@@ -63,7 +63,7 @@ class Standardization:
         c = np.diag(self.y_scale / self.x_scale)
         if self.intercept >= 0:
             c[self.intercept] -= self.y_scale * self.x_shift / self.x_scale
-        used: Float = c[np.ix_(kept, kept)]
+        used: Float = c if len(kept) == len(c) else c[np.ix_(kept, kept)]
         return used if self.x_basis is None else used @ self.x_basis
 
     def effect_map(self, factor: int, first: int, width: int, intercept: int) -> Float:

@@ -212,8 +212,9 @@ def _values(part: TermPart, variables: Variables, rows: slice) -> Floats:
     if isinstance(variable, NumericVariable):
         return variable.values[rows]
     assert part.table is not None
-    values: Floats = part.table[variable.codes[rows]]
-    return values
+    # column by column, as they are written
+    values: Floats = np.take(np.ascontiguousarray(part.table.T), variable.codes[rows], axis=1, mode="clip")
+    return values.T
 
 
 def _product(one: Floats, two: Floats) -> Floats:

@@ -205,6 +205,11 @@ def _encode_enum(series: pl.Series, dtype: pl.Enum) -> tuple[Codes, Levels, list
 
 def _encode_strings(series: pl.Series) -> tuple[Codes, pl.Series]:
     if len(series) > _FEW_ROWS:
+        from mixeff_fast.frame.stringviews import code_short_strings
+
+        found = code_short_strings(series)
+        if found is not None:
+            return frozen(found[0]), series[found[1]].alias("")
         # A private registry keeps the physical codes dense; the global one numbers every string of the process.
         return _sort_categories(series.cast(pl.Categorical(pl.Categories.random())), series)
     texts = series.to_list()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -228,7 +229,9 @@ def check_scale(key: str, values: Floats) -> float:
 
 def _standard_deviation(values: Floats) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
-        found = float(values.std())
+        # what std() does, in a third of the time that it takes for so few
+        centred = values - values.sum() / len(values)
+        found = math.sqrt(np.square(centred, out=centred).sum() / len(values))
     ordinary = _TINY < found < _HUGE
     if ordinary and found > _ROUNDING * abs(float(values[0])):
         return found
