@@ -33,11 +33,31 @@ RUN_ROWS = 128
 
 
 @inner_kernel
+def solve_trunk(plan: Plan, work: Workspace, trunk: DenseTrunk) -> None:
+    """Back-substitute through a dense trunk: its part of ``w``, from the border's."""
+    t0 = plan.trunk_start
+    m = plan.trunk_size
+    f0 = t0 + m
+    w = work.solution
+    values = trunk.values
+    for j in range(m):
+        w[t0 + j] = 0.0
+    for i in range(plan.border):
+        f = w[f0 + i]
+        for j in range(m):
+            w[t0 + j] -= f * values[m + i, j]
+    for i in range(m - 1, -1, -1):
+        w[t0 + i] /= values[i, i]
+        f = w[t0 + i]
+        for j in range(i):
+            w[t0 + j] -= f * values[i, j]
+
+
+@inner_kernel
 def solve_border(plan: Plan, work: Workspace, trunk: DenseTrunk | None) -> None:
     """Back-substitute the response column through border and trunk: fixed effects and trunk random effects of ``w``."""
     p = plan.border - 1
-    t0 = plan.trunk_start
-    f0 = t0 + plan.trunk_size
+    f0 = plan.trunk_start + plan.trunk_size
     low = work.border
     w = work.solution
     w[f0 + p] = 1.0
@@ -49,19 +69,7 @@ def solve_border(plan: Plan, work: Workspace, trunk: DenseTrunk | None) -> None:
         for j in range(i):
             w[f0 + j] -= f * low[i, j]
     if trunk is not None:
-        m = plan.trunk_size
-        values = trunk.values
-        for j in range(m):
-            w[t0 + j] = 0.0
-        for i in range(plan.border):
-            f = w[f0 + i]
-            for j in range(m):
-                w[t0 + j] -= f * values[m + i, j]
-        for i in range(m - 1, -1, -1):
-            w[t0 + i] /= values[i, i]
-            f = w[t0 + i]
-            for j in range(i):
-                w[t0 + j] -= f * values[i, j]
+        solve_trunk(plan, work, trunk)
 
 
 @inner_kernel

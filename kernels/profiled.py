@@ -19,6 +19,7 @@ from mixeff_fast.kernels.gradient import (
     read_trunk,
     solve_blocks,
     solve_border,
+    solve_trunk,
     sum_gradient,
 )
 from mixeff_fast.kernels.information import block_information, finish_information, trunk_information
@@ -211,6 +212,37 @@ def gradients(
 ) -> None:
     """``gradients_at`` for Python."""
     gradients_at(plan, cross, work, chain, trunk, reml, dof, lams, values, grads)
+
+
+@kernel
+def marginal(
+    plan: Plan, cross: CrossProduct, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, reml: bool, dof: float,
+    lam: Float, border: Float, effects: Float, grad: Float
+) -> bool:
+    """What ``V^{-1} = W - WZ Lambda M^{-1} Lambda'Z'W`` is to the random effects at ``lam``; False where the factorization
+    fails.
+
+    Fills ``effects`` (columns, random effects) with ``M^{-1} Lambda'Z'WX`` times the rows of ``border`` (columns, p), and
+    ``grad`` with the derivatives of ``log|M|`` by every entry of every Lambda, ``2 sum_levels Z'V^{-1}Z Lambda``.
+    """
+    if not math.isfinite(evaluate(plan, cross, lam, work, chain, trunk, reml, dof)):
+        return False
+    w = work.solution
+    f0 = plan.trunk_start + plan.trunk_size
+    p = plan.border - 1
+    for i in range(border.shape[0]):
+        for j in range(p):
+            w[f0 + j] = -border[i, j]
+        w[f0 + p] = 0.0
+        if trunk is not None:
+            solve_trunk(plan, work, trunk)
+        solve(plan, work, chain, trunk, SOLUTION)
+        for j in range(f0):
+            effects[i, j] = w[j]
+    # a constant would have the inversion compiled once more, for that constant
+    whole = lam.shape[0] > 0
+    invert(plan, cross, lam, work, chain, trunk, 0.0, 0 if whole else p, whole, grad)
+    return True
 
 
 @kernel(quick=True)

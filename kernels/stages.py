@@ -36,6 +36,7 @@ _update_rows = dense.update_rows
 _spread_rows = dense.spread_rows
 _invert_rows = dense.invert_rows
 _invert_diagonal = dense.invert_diagonal
+_solve_trunk = gradient.solve_trunk
 _solve_border = gradient.solve_border
 _solve_blocks = gradient.solve_blocks
 _invert_border = gradient.invert_border
@@ -114,6 +115,11 @@ def judge(search: Search, f: float, noise: float) -> int:
 @kernel
 def solve_top(plan: Plan, work: Workspace, trunk: DenseTrunk | None) -> None:
     _solve_border(plan, work, trunk)
+
+
+@kernel
+def solve_trunk(plan: Plan, work: Workspace, trunk: DenseTrunk) -> None:
+    _solve_trunk(plan, work, trunk)
 
 
 @kernel

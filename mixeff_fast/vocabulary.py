@@ -58,3 +58,18 @@ ComparisonAlternative = Literal[
     "cross_validation",
     "refit_with_common_criterion",
 ]
+InferenceMethod = Literal[
+    "asymptotic_wald_z", "asymptotic_wald_chi_square", "satterthwaite", "kenward_roger", "likelihood_ratio", "bootstrap",
+    "not_computed",
+]
+InferenceRequest = Literal[
+    "auto", "asymptotic", "satterthwaite", "kenward_roger", "likelihood_ratio", "bootstrap", "bootstrap_lrt",
+    "cluster_bootstrap", "boundary_lrt", "none",
+]
+RowStatus = Literal["available", "p_value_unavailable", "not_estimable", "not_assessed", "unsupported"]
+Reliability = Literal["high", "moderate", "low", "not_available"]
+RowKind = Literal["coefficient", "contrast", "term"]
+EstimabilityStatus = Literal["estimable", "partially_estimable", "not_estimable", "basis_dependent"]
+AnovaType = Literal[1, 2, 3]
+StatisticName = Literal["z", "t", "f", "chi_square"]
+Estimand = Literal["fixed_contrast", "fixed_term"]

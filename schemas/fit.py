@@ -9,7 +9,7 @@ from mixeff_fast.schemas.certificate import ConvergenceVerdict, OptimizerCertifi
 from mixeff_fast.schemas.compiled import CompiledModelArtifact
 from mixeff_fast.schemas.covariance import EffectiveCovariance, VarCorrRow
 from mixeff_fast.schemas.diagnostics import Diagnostic
-from mixeff_fast.schemas.inference import FixedEffectCovarianceMatrix, FixedEffectInferenceTable
+from mixeff_fast.schemas.inference import FixedEffectCovarianceMatrix, FixedEffectInferenceTable, InferenceRoute
 from mixeff_fast.schemas.parameters import ParameterTrace
 from mixeff_fast.schemas.policy import CovarianceTransition, ModelState, Reduction
 
@@ -47,13 +47,16 @@ class FitRecord(Record):
 
 
 class FitArtifact(Artifact):
+    """``fixed_effects`` has the Wald test of each coefficient; ``inference_routes`` what every other route would do."""
+
     NAME: ClassVar[str] = "mixeff_fast.fit_artifact"
-    VERSION: ClassVar[str] = "1.0.0"
+    VERSION: ClassVar[str] = "1.1.0"
 
     compiled_sha256: str
     compiled: CompiledModelArtifact
     summary: FitSummary
     fixed_effects: FixedEffectInferenceTable
+    inference_routes: tuple[InferenceRoute, ...] = ()
     fixed_effect_covariance: FixedEffectCovarianceMatrix
     varcorr: tuple[VarCorrRow, ...]
     effective_covariance: tuple[EffectiveCovariance, ...]

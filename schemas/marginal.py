@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from mixeff_fast.schemas.base import Artifact, JsonObject, Level, NonNegative, Probability, Record
-from mixeff_fast.schemas.inference import InferenceMethod, Reliability, RowStatus
+from mixeff_fast.vocabulary import InferenceMethod, Reliability, RowStatus
 
 
 class MarginalQuantity(Record):

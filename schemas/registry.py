@@ -21,6 +21,11 @@ _SCHEMAS: tuple[tuple[str, str, SchemaStatus], ...] = (
     ("fit", "FitArtifact", "emitted"),
     ("audit", "AuditReport", "emitted"),
     ("inference", "FixedEffectInferenceTable", "emitted"),
+    ("inference", "ContrastTable", "emitted"),
+    ("inference", "AnovaTable", "emitted"),
+    ("inference", "EstimabilityTable", "emitted"),
+    ("inference", "InferenceOptions", "emitted"),
+    ("inference", "DropTable", "emitted"),
     ("comparison", "ModelComparisonTable", "emitted"),
     ("statistics", "SufficientStatisticsHeader", "emitted"),
     ("archive", "ArchiveManifest", "emitted"),
@@ -87,7 +92,7 @@ def negotiate(header: Header | dict[str, Any] | str) -> Negotiated:
     Examples
     --------
     >>> negotiate({"schema_name": "mixeff_fast.fit_artifact", "schema_version": "1.4.0"}).reads
-    '1.0.0'
+    '1.1.0'
     """
     name, version = _name_and_version(header)
     for known in known_schemas():

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 _GLMM = "generalized linear mixed models"
 _STRUCTURED = "cs() and ar1() are read and refused before an artifact is made"
-_INFERENCE = "verbs of inference to come"
+_BOOTSTRAP = "there is no bootstrap of fixed effects yet"
+_EXACT = "no route to a p-value is exact in finite samples"
 _STAGE = "what fails at this stage is a typed error"
 _SELECTION = "no verb selects models"
 
@@ -31,11 +32,10 @@ RESERVED: dict[str, dict[str, str]] = {
         "joint_laplace_observed_information": _GLMM, "pirls_profiled_working_hessian": _GLMM,
     },
     "FixedEffectCovarianceMatrix.reliability": {"moderate": _GLMM},
-    "FixedEffectRow.kind": {"contrast": _INFERENCE, "term": _INFERENCE},
-    "FixedEffectRow.statistic_name": {"t": _INFERENCE, "f": _INFERENCE, "chi_square": _INFERENCE},
-    "FixedEffectRow.method": {"satterthwaite": _INFERENCE, "kenward_roger": _INFERENCE, "bootstrap": _INFERENCE},
-    "FixedEffectRow.status": {"unsupported": _INFERENCE, "not_assessed": _INFERENCE},
-    "FixedEffectRow.reliability": {"high": _INFERENCE},
+    "FixedEffectRow.method": {"bootstrap": _BOOTSTRAP},
+    "FixedEffectRow.reliability": {"high": _EXACT},
+    "InferenceRoute.reliability": {"high": _EXACT},
+    "InferenceOptions.criterion": {"approximate ML": _GLMM},
     "OptimizerCertificate.quality": {"unavailable": "exact derivatives are always there"},
     "IdentifiabilityVerdict.level": {"not_assessed": "the design is always looked at"},
     "Diagnostic.stage": {

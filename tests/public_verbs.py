@@ -41,6 +41,11 @@ def _first_group(model: Any) -> str:
     return str(spec.compiled.formula.random[0].group_name)
 
 
+def _last(fit: Any) -> Any:
+    """Contrasts that are the coefficients, the last first."""
+    return np.eye(len(fit.coef_names))[::-1]
+
+
 def _newdata(fit: Any) -> Any:
     return fit.model_frame().head(3)
 
@@ -49,9 +54,12 @@ def _newdata(fit: Any) -> Any:
 CALLS: dict[str, Callable[[Any], list[Call]] | None] = {
     "as_json": lambda _: [{}, {"pretty": True}],
     "audit": lambda _: [{}, {"full": True}],
+    "contrast": lambda fit: [{"L": _last(fit)}, {"L": _last(fit), "rhs": 1, "method": "kenward_roger"}],
+    "df_for_contrast": lambda fit: [{"L": _last(fit)}],
     "diagnostics": lambda _: [{}, {"severity": "info"}, {"stage": "design_audit"}],
     "extract_aic": lambda _: [{}, {"k": 3.0}],
     "get_me": lambda _: [{"name": name} for name in _PIECES],
+    "lincomb": lambda fit: [{"weights": _last(fit)[0]}],
     "loglik_at": lambda _: [{}, {"reml": True}, {"reml": False}],
     "model_matrix": lambda _: [{"type": "fixed"}, {"type": "random"}],
     "predict": lambda fit: [{}, {"re_form": "population"}, {"newdata": _newdata(fit)}],
@@ -62,6 +70,7 @@ CALLS: dict[str, Callable[[Any], list[Call]] | None] = {
                             for scaled in (False, True)],
     "save": None,
     "simulate": lambda _: [{"seed": 1, "nsim": 2}, {"seed": 1, "re_form": None}],
+    "test_effect": lambda fit: [{"term": label} for label in fit.spec.compiled.fixed.labels],
     "trace": lambda _: [{"line": 0}],
     "update": lambda _: [{"formula": ". ~ ."}],
     "vcov": lambda _: [{}, {"type": "theta"}, {"correlation": True}],

@@ -281,8 +281,8 @@ def test_a_search_that_ran_out() -> None:
     assert checked.optimizer.level == "failed"
     assert len(checked.optimizer.options) > 1
     assert checked.identifiability.level == "ok"
-    assert {row.reliability for row in fit.artifact.fixed_effects.rows} == {"low"}
-    assert {row.reliability_reason for row in fit.artifact.fixed_effects.rows} == {"not_optimized"}
+    assert {row.status for row in fit.artifact.fixed_effects.rows} == {"p_value_unavailable"}
+    assert {row.reason_code for row in fit.artifact.fixed_effects.rows} == {"fit_not_optimized"}
     assert fit.artifact.fixed_effect_covariance.reliability == "low"
     assert "NOT CONVERGED" in str(fit.summary())
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 import mixeff_fast as mf
 from mixeff_fast.errors import (
@@ -326,6 +327,13 @@ def test_wald_intervals_as_in_r(name):
     assert fit.confint("(Intercept)")["parameter"].to_list() == ["(Intercept)"]
     assert fit.confint(["sigma", "(Intercept)"])["parameter"].to_list() == ["sigma", "(Intercept)"]
     assert fit.confint(method="asymptotic")["level"].unique().to_list() == [0.95]
+    for method in ("satterthwaite", "kenward_roger"):
+        table = fit.confint("(Intercept)", method=method, level=0.9)
+        row = fit.inference_table(method).artifact.rows[0]
+        half = stats.t.ppf(0.95, row.denominator_df) * row.std_error
+        close(table["upper"] - table["estimate"], [half])
+        close(table["estimate"] - table["lower"], [half])
+        assert (table["method"][0], table["status"][0]) == (method, "available")
     for bad in ({"method": "profile"}, {"level": 1.0}, {"parm": ["Dayz"]}):
         with pytest.raises(ArgumentError):
             fit.confint(**bad)
@@ -631,10 +639,10 @@ def test_what_the_artifacts_are_told():
     assert sleep().spec.artifact.semantic_model.random_terms[0].role != "item"
 
 
-@effect("summary")
+@effect("summary", "method")
 def test_summary():
     text = str(sleep().summary())
-    for line in ("Linear mixed model fit by REML", "REML criterion at convergence: 1743.6", "Wald z",
+    for line in ("Linear mixed model fit by REML", "REML criterion at convergence: 1743.6", "Satterthwaite",
                  "Number of obs: 180, groups:  Subject, 18", "Correlation of Fixed Effects:"):
         assert line in text
     table = sleep().summary().table
@@ -642,6 +650,8 @@ def test_summary():
     close(table["estimate"], sleep().beta)
     close(table["std_error"], sleep().std_error)
     assert "maximum likelihood" in str(sleep(False).summary())
+    assert "Wald z" in str(sleep().summary(method="asymptotic"))
+    assert sleep().summary("none").table["p_value"].to_list() == [None, None]
 
 
 @effect("as_json", "pretty")

@@ -12,6 +12,14 @@ import mixeff_fast as mf
 from mixeff_fast.models.options import RandomOptions
 from mixeff_fast.report.audit import Audit
 from mixeff_fast.report.explain import Explanation
+from mixeff_fast.report.inference import ContrastResult, DegreesOfFreedom, InferenceTable, LinearCombination
+from mixeff_fast.report.inference_terms import (
+    Anova,
+    DroppedTerms,
+    EffectTest,
+    EstimabilityResult,
+    InferenceOptionsResult,
+)
 from mixeff_fast.report.inspection import Changes, CovarianceChoices, Parameterization, Reproducibility
 from mixeff_fast.report.summary import Summary
 
@@ -47,6 +55,9 @@ PUBLIC = {
     "Refits": members(mf.Refits),
     "ModelComparison": members(mf.ModelComparison),
     "Summary": members(Summary) | {"compiled"},
+    **{cls.__name__: members(cls) for cls in (
+        InferenceTable, ContrastResult, DegreesOfFreedom, LinearCombination, EstimabilityResult, Anova, EffectTest,
+        DroppedTerms, InferenceOptionsResult)},
     "Audit": members(Audit),
     "Explanation": members(Explanation),
     "RandomOptions": members(RandomOptions),
@@ -88,7 +99,8 @@ def test_the_reference_shows_the_parameters(cls: type) -> None:
         assert bool(shown) == inspect.isfunction(value), name
         if not shown:
             continue
-        wanted = [p for p in list(inspect.signature(value).parameters.values())[1:] if p.name != "method"]
+        parameters = list(inspect.signature(value).parameters.values())[1:]
+        wanted = [p for p in parameters if p.name != "method" or "method=" in shown]
         names = [f"**{p.name}" if p.kind is p.VAR_KEYWORD else p.name for p in wanted]
         assert [cell.partition("=")[0] for cell in shown[1:-1].split(", ") if cell] == names, name
         for cell, parameter in zip(shown[1:-1].split(", "), wanted, strict=False):

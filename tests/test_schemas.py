@@ -34,7 +34,8 @@ FREE = "any text"
 HASH = "0" * 64
 KEY = "1"
 # fields with defaults
-OPTIONAL = ("payload", "affected_terms", "options", "name", "matrix", "names", "column")
+OPTIONAL = ("payload", "affected_terms", "options", "name", "matrix", "names", "column", "estimability", "family",
+            "inference_routes")
 Place = tuple[str | int, ...]
 
 
@@ -187,7 +188,7 @@ FIT = {"schema_name": "mixeff_fast.fit_artifact", "schema_version": "1.0.0", "pa
 def test_versions_of_one_major_number_are_readable(version: str) -> None:
     header = {**FIT, "schema_version": version}
     for given in (header, json.dumps(header), Header(**header)):
-        assert mf.negotiate(given) == ("mixeff_fast.fit_artifact", version, "1.0.0", "emitted")
+        assert mf.negotiate(given) == ("mixeff_fast.fit_artifact", version, "1.1.0", "emitted")
 
 
 def test_before_1_a_later_minor_version_is_not_readable() -> None:
@@ -215,8 +216,8 @@ def test_before_1_a_later_minor_version_is_not_readable() -> None:
 def test_headers_that_are_refused(header: Any, match: str) -> None:
     with pytest.raises(SchemaError, match=re.escape(match)) as caught:
         mf.negotiate(header)
-    assert "mixeff_fast.fit_artifact 1.0.0" in str(caught.value)
-    assert caught.value.readable["mixeff_fast.fit_artifact"] == "1.0.0"
+    assert "mixeff_fast.fit_artifact 1.1.0" in str(caught.value)
+    assert caught.value.readable["mixeff_fast.fit_artifact"] == "1.1.0"
     assert caught.value.input == (header[:10_000] if isinstance(header, str) else header)
     assert len(str(caught.value)) < 3_000
 

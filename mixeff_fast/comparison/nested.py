@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixeff_fast.inference.probability import chi_square_upper
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -150,16 +152,6 @@ def _n_variances(model: CompiledModel) -> int:
     return sum(block.width for block in model.blocks)
 
 
-def chi_square_survival(statistic: float, df: int) -> tuple[float, float]:
-    """Upper tail probability of a chi-square variable and its logarithm; never exactly 0."""
-    from scipy.special import gammaincc
-    from scipy.stats import chi2
-
-    p = float(gammaincc(0.5 * df, 0.5 * statistic))
-    log_p = math.log(p) if p > 1e-300 else float(chi2.logsf(statistic, df))
-    return max(p, 5e-324), log_p
-
-
 def compare_entries(entries: Sequence[Entry], lrt: bool) -> tuple[tuple[Row, ...], tuple[Assessment, ...]]:
     """Fits in order of their number of parameters, and how each relates to the one above it."""
     ordered = sorted(entries, key=lambda e: e.n_parameters)
@@ -177,7 +169,7 @@ def compare_entries(entries: Sequence[Entry], lrt: bool) -> tuple[tuple[Row, ...
             status = "available" if reason is None else "unsupported"
             if reason is None:
                 chisq, df = max(0.0, 2.0 * (entry.loglik - below.loglik)), entry.n_parameters - below.n_parameters
-                test = (chisq, df, *chi_square_survival(chisq, df))
+                test = (chisq, df, *chi_square_upper(chisq, df))
                 if _n_variances(entry.model) > _n_variances(below.model):
                     reason = "naive_chi_square_conservative_at_boundary"
         chisq_, df_, p_value, log_p = test or (None, None, None, None)

@@ -208,6 +208,13 @@ class Engine:
         values, grads = self.gradients(lam[None], reml)
         return float(values[0]), grads[0]
 
+    def marginal(self, lam: Float, border: Float, effects: Float, grad: Float) -> bool:
+        """Half of the marginal model at ``lam``: see ``profiled.marginal``."""
+        if not self.is_small:
+            return staged.marginal(self, lam, border, effects, grad)
+        return bool(profiled.marginal(self.assembled.arrays, self.assembled.cross, self.work, self.chain, self.trunk, True,
+                                      self.dof(True), lam, border, effects, grad))
+
     def score(self, lam: Float, reml: bool) -> tuple[float, Float, Float]:
         """``evaluate``, and the search's model of the Hessian, shape (n_theta, n_theta), in displacements ``Lambda (I + E)``:
         average information, and the curvature of ``Lambda Lambda'``."""

@@ -71,6 +71,24 @@ def gradients(engine: Engine, reml: bool, lams: Float, values: Float, grads: Flo
             grads[k] = math.nan
 
 
+def marginal(engine: Engine, lam: Float, border: Float, effects: Float, grad: Float) -> bool:
+    """Fill ``effects`` and ``grad`` as ``profiled.marginal`` does."""
+    work, plan = engine.work, engine.assembled.arrays
+    if not math.isfinite(_evaluate(engine, lam, True)):
+        return False
+    first = plan.trunk_start + plan.trunk_size
+    solve = stages.solve_lanes if engine.in_lanes else stages.solve
+    for i, column in enumerate(border):
+        work.solution[first:-1] = -column
+        work.solution[-1] = 0.0
+        if engine.stages is not None:
+            engine.stages.back_solve()
+        engine.team.run(solve, engine.n_chunks, plan, work)
+        effects[i] = work.solution[:first]
+    _invert(engine, lam, 0.0, 0, True, grad)
+    return True
+
+
 def _evaluate(engine: Engine, lam: Float, reml: bool) -> float:
     plan, cross, work, trunk = engine.assembled.arrays, engine.assembled.cross, engine.work, engine.stages
     if engine.in_lanes:

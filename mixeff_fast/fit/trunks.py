@@ -55,6 +55,10 @@ class DenseStages:
         """Border and trunk of the solution."""
         stages.solve_top(self.plan, self.work, self.trunk)
 
+    def back_solve(self) -> None:
+        """The trunk's part of the solution, from whatever its border is."""
+        stages.solve_trunk(self.plan, self.work, self.trunk)
+
     def score(self, theta_map: ThetaMap, scoring: Scoring) -> None:
         """The trunk's part of the average information."""
         stages.trunk_score(self.plan, self.work, self.trunk, theta_map, scoring)
@@ -146,8 +150,12 @@ class SparseStages:
 
     def solve(self) -> None:
         """Border and trunk of the solution."""
-        nodes, values = self.trunk
         stages.solve_top(self.plan, self.work, None)
+        self.back_solve()
+
+    def back_solve(self) -> None:
+        """The trunk's part of the solution, from whatever its border is."""
+        nodes, values = self.trunk
         supernodal.back_solve(nodes, self.plan.border, values, self.work.solution, self.plan.trunk_start)
 
     def score(self, theta_map: ThetaMap, scoring: Scoring) -> None:

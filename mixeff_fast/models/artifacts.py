@@ -21,6 +21,7 @@ from mixeff_fast.fit.tables import varcorr_rows
 from mixeff_fast.formula import render
 from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
 from mixeff_fast.models import artifacts_tables as tables
+from mixeff_fast.models.inference_records import inference_table, route_records
 from mixeff_fast.report.cards import card
 from mixeff_fast.report.messages import diagnostic
 from mixeff_fast.report.verdict import verdict
@@ -124,6 +125,7 @@ def _of_the_fitted_model(compiled: c.CompiledModelArtifact) -> Iterable[Finding]
 def fit_artifact(fit: LinearMixedModel) -> f.FitArtifact:
     """Describe a fitted model. Holds the compiled artifact, and the SHA-256 of its JSON."""
     model, result, compiled = fit.spec.compiled, fit.result, fit.spec.artifact
+    subject = fit._new_inference_subject()
     thresholds = compiled.thresholds
     semantic = compiled.effective_semantic_model or compiled.semantic_model
     held = effective.boundary_indices(model, result.theta)
@@ -143,7 +145,8 @@ def fit_artifact(fit: LinearMixedModel) -> f.FitArtifact:
         compiled_sha256=hashlib.sha256(compiled.model_dump_json().encode()).hexdigest(),
         compiled=compiled,
         summary=tables.fit_summary(fit),
-        fixed_effects=tables.coefficient_table(model, result, fit.spec.call.intent),
+        fixed_effects=inference_table(subject, "asymptotic"),
+        inference_routes=route_records(subject.facts),
         fixed_effect_covariance=tables.covariance_matrix(model, result),
         varcorr=tables.varcorr_records(fit, thresholds.singular_relative_sd),
         effective_covariance=covariances,

@@ -14,8 +14,7 @@ from mixeff_fast.fit.evidence import finite
 from mixeff_fast.fit.tables import varcorr_rows
 from mixeff_fast.frame import FactorVariable, Levels
 from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
-from mixeff_fast.inference.wald import standard_errors, wald_p_value
-from mixeff_fast.report.wording import words
+from mixeff_fast.models.subject import without_spread
 from mixeff_fast.schemas import compiled as c
 from mixeff_fast.schemas import inference as i
 from mixeff_fast.schemas.covariance import VarCorrRow
@@ -25,11 +24,8 @@ if TYPE_CHECKING:
     from mixeff_fast.compile import CompiledModel
     from mixeff_fast.fit.lmm import LmmResult
     from mixeff_fast.models.lmm import LinearMixedModel
-    from mixeff_fast.schemas.policy import Intent
 
 LIBRARIES = ("numpy", "scipy", "numba", "polars")
-# intents under which the model may owe its form to the data, and what that is called where a p-value is withheld
-WITHHELD = {"exploratory": "exploratory_intent", "predictive": "predictive_intent"}
 
 
 def level_records(model: CompiledModel) -> tuple[c.LevelRecord, ...]:
@@ -76,73 +72,16 @@ def package_versions() -> dict[str, str]:
     return {"mixeff_fast": __version__, **{name: importlib.metadata.version(name) for name in LIBRARIES}}
 
 
-def coefficient_table(model: CompiledModel, result: LmmResult, intent: Intent) -> i.FixedEffectInferenceTable:
-    """Wald z rows, one per fixed-effect column."""
-    errors = standard_errors(result.vcov)
-    withheld = _without_spread(result) or WITHHELD.get(intent)
-    doubt = _doubt(result)
-    rows = tuple(
-        _coefficient(name, estimate, error, gone, withheld, doubt)
-        for name, estimate, error, gone in zip(
-            model.fixed.names, result.beta.tolist(), errors.tolist(), result.aliased.tolist(), strict=True
-        )
-    )
-    return i.FixedEffectInferenceTable(header=i.FixedEffectInferenceTable.make_header(__version__), rows=rows)
-
-
-def _without_spread(result: LmmResult) -> str | None:
-    """Why the covariance matrix of the fixed effects says nothing, if so."""
-    known = ~result.aliased
-    if result.certificate.status == "not_identifiable" and result.certificate.quality == "failed":
-        return "exact_fit"
-    return None if np.all(np.isfinite(result.vcov[np.ix_(known, known)])) else "fixed_effect_covariance_nonfinite"
-
-
 def _doubt(result: LmmResult) -> str | None:
     """The status of a fit whose standard errors are not those of an optimum, or not of the only one."""
     status = result.certificate.status
     return status if status in ("not_optimized", "not_identifiable") else None
 
 
-def _coefficient(
-    name: str, estimate: float, error: float, aliased: bool, withheld: str | None, doubt: str | None
-) -> i.FixedEffectRow:
-    status: i.RowStatus = "available"
-    statistic = p = log_p = code = None
-    if aliased:
-        status, code = "not_estimable", "aliased_column"
-    elif withheld is not None:
-        status, code = "p_value_unavailable", withheld
-    else:
-        statistic = estimate / error
-        p, log_p = wald_p_value(statistic)
-    available = status == "available"
-    return i.FixedEffectRow(
-        label=name,
-        kind="coefficient",
-        estimate=finite(estimate),
-        std_error=finite(error),
-        statistic=statistic,
-        statistic_name="z" if available else None,
-        numerator_df=None,
-        denominator_df=None,
-        p_value=p,
-        log_p_value=log_p,
-        method="asymptotic_wald_z" if available else "not_computed",
-        requested_method="asymptotic_wald_z",
-        status=status,
-        reliability="not_available" if not available else "low" if doubt else "moderate",
-        reliability_reason=(doubt or "normal_approximation") if available else None,
-        reason_code=code,
-        reason="" if code is None else words(code),
-        notes=(),
-    )
-
-
 def covariance_matrix(model: CompiledModel, result: LmmResult) -> i.FixedEffectCovarianceMatrix:
     """The covariance matrix of the fixed effects over what can be estimated."""
     names, known = model.fixed.names, ~result.aliased
-    reason = _without_spread(result)
+    reason = without_spread(result)
     sound = reason is None
     rows = [[finite(value) for value in row] for row in result.vcov.tolist()] if sound else None
     return i.FixedEffectCovarianceMatrix(

@@ -18,6 +18,7 @@ from mixeff_fast.frame.notices import warn
 from mixeff_fast.inference import theta as theta_inference
 from mixeff_fast.inference import wald
 from mixeff_fast.models.arguments import flag, number
+from mixeff_fast.models.inferring import Inferring
 from mixeff_fast.models.inspection import Inspection
 from mixeff_fast.models.numbers import LmmNumbers
 from mixeff_fast.models.saved import Saved
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from mixeff_fast.fit.engine import Engine
     from mixeff_fast.fit.lmm import LmmResult
     from mixeff_fast.fit.response import Design
-    from mixeff_fast.report.summary import Summary
+    from mixeff_fast.models.subject import InferenceSubject
     from mixeff_fast.schemas.fit import FitArtifact
     from mixeff_fast.vocabulary import ResidualType
 
@@ -64,7 +65,7 @@ def fit_spec(spec: ModelSpec, reml: bool, control: Control) -> LinearMixedModel:
     return LinearMixedModel(spec, control, engine, result)
 
 
-class LinearMixedModel(Inspection, Saved, LmmNumbers):
+class LinearMixedModel(Inferring, Inspection, Saved, LmmNumbers):
     """A fitted linear mixed model: what :func:`lmm` returns.
 
     Arrays are in the order of ``coef_names`` or ``theta_names`` and in the units of the data. An aliased fixed-effect
@@ -341,7 +342,8 @@ class LinearMixedModel(Inspection, Saved, LmmNumbers):
         return compile_call(call).fit(reml=changes.get("reml", self.reml), control=control)
 
     def confint(
-        self, parm: str | Sequence[str] | None = None, *, level: float = 0.95, method: Literal["asymptotic"] = "asymptotic"
+        self, parm: str | Sequence[str] | None = None, *, level: float = 0.95,
+        method: Literal["asymptotic", "satterthwaite", "kenward_roger"] = "asymptotic",
     ) -> pl.DataFrame:
         """Confidence intervals.
 
@@ -352,26 +354,43 @@ class LinearMixedModel(Inspection, Saved, LmmNumbers):
         level
             Coverage.
         method
-            ``"asymptotic"``: Wald intervals from the normal distribution, for fixed effects only; rows of theta and sigma
-            say so in ``status`` and ``reason_code``.
+            ``"asymptotic"``: Wald intervals from the normal distribution. ``"satterthwaite"``, ``"kenward_roger"``: from t
+            with the degrees of freedom of that method, the latter with its standard errors. All are of fixed effects only;
+            rows of theta and sigma say so in ``status`` and ``reason_code``.
 
         Returns
         -------
         polars.DataFrame
             ``parameter, estimate, lower, upper, level, method, status, reason_code``.
         """
-        if method != "asymptotic":
-            raise ArgumentError(f'method is "asymptotic", not {method!r}', argument="method")
+        if method not in ("asymptotic", "satterthwaite", "kenward_roger"):
+            raise ArgumentError(
+                f'method is "asymptotic", "satterthwaite" or "kenward_roger", not {method!r}', argument="method"
+            )
         wanted = parm if parm is None else [str(name) for name in (parm if _is_list(parm) else [parm])]
         others = [*zip(self.theta_names, self.theta.tolist(), strict=True), ("sigma", self.sigma)]
         level = number("level", level, least=0.0, most=1.0)
-        return wald.wald_intervals(self.coef_names, self.beta, self.result.vcov, others, wanted, level)
+        if not 0.0 < level < 1.0:
+            raise ArgumentError(f"level lies between 0 and 1, not {level!r}", argument="level")
+        if method == "asymptotic":
+            fixed = wald.wald_intervals(self.coef_names, self.beta, self.result.vcov, level)
+            return wald.interval_table(others, fixed, wanted, level, "asymptotic_wald_z")
+        from mixeff_fast.models.inference_records import interval_rows
 
-    def summary(self) -> Summary:
-        """The fit in lme4's layout. ``str()`` prints it; ``.table`` has the fixed effects, with Wald z rows for now."""
-        from mixeff_fast.report.summary import Summary
+        return wald.interval_table(others, interval_rows(self._inference_subject(), method, level), wanted, level, method)
 
-        return Summary(self.artifact)
+    def _new_inference_subject(self) -> InferenceSubject:
+        from mixeff_fast.models.subject import lmm_subject
+
+        return lmm_subject(self)
+
+    def _by_maximum_likelihood(self) -> LinearMixedModel:
+        return self.spec.fit(reml=False, control=self.control) if self.reml else self
+
+    def _without_term(self, label: str, reml: bool) -> LinearMixedModel:
+        from mixeff_fast.models.drop import without_term
+
+        return without_term(self, label, reml)
 
     @cached_property
     def artifact(self) -> FitArtifact:

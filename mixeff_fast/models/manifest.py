@@ -79,7 +79,7 @@ def negotiate(header: Header | dict[str, Any] | str) -> Negotiated:
     Examples
     --------
     >>> negotiate({"schema_name": "mixeff_fast.fit_artifact", "schema_version": "1.4.0"}).reads
-    '1.0.0'
+    '1.1.0'
     """
     from mixeff_fast.schemas import registry
 

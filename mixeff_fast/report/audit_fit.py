@@ -120,24 +120,38 @@ def optimizer(lines: Lines) -> None:
                   value, "; passed: {passed}")
 
 
+def _routes(lines: Lines) -> None:
+    """What each route of inference does on this fit."""
+    assert lines.fit is not None
+    for i, route in enumerate(lines.fit.inference_routes):
+        tag: Tag = "ok" if route.status == "available" else "not_assessed" if route.status == "not_assessed" else "info"
+        why = "; {reason_code:words}" if route.reason_code is not None else ""
+        how = "; reliability {reliability:words}: {reliability_reason:words}" if route.reliability_reason is not None else ""
+        cost = "; evaluations: {evaluations}, refits: {refits}" if route.evaluations or route.refits else ""
+        auto = "; taken where no route is named" if route.auto else ""
+        lines.add("Inference", f"route {words(route.method)}", tag, f"/inference_routes/{i}",
+                  f"{{status:words}}{how}{why}{cost}{auto}")
+
+
 def inference(lines: Lines) -> None:
-    """One line for each route and status that rows of the fixed effects have."""
+    """What each route does, and one line for each route and status that rows of the fixed effects have."""
     section: Section = "Inference"
     if lines.fit is None:
         lines.before_fit(section, "fixed effects")
         return
-    routes: dict[tuple[str, str, str | None, str], list[int]] = {}
+    _routes(lines)
+    found: dict[tuple[str, str, str | None, str], list[int]] = {}
     for i, row in enumerate(lines.fit.fixed_effects.rows):
-        routes.setdefault((row.method, row.status, row.reason_code, row.reliability), []).append(i)
+        found.setdefault((row.method, row.status, row.reason_code, row.reliability), []).append(i)
     tags: dict[str, Tag] = {"available": "ok", "not_assessed": "not_assessed", "not_estimable": "warning"}
-    for (method, status, code, _), rows in routes.items():
+    for (method, status, code, _), rows in found.items():
         first = rows[0]
         why = f"; {{{first}/reason_code:words}}" if code is not None else ""
         how = f"; {{{first}/reliability_reason:words}}" if lines.fit.fixed_effects.rows[first].reliability_reason else ""
-        lines.add(section, words(method), tags.get(status, "info"), "/fixed_effects/rows",
+        lines.add(section, f"rows by {words(method)}", tags.get(status, "info"), "/fixed_effects/rows",
                   f"{{{first}/status:words}}; reliability {{{first}/reliability:words}}{how}{why}: ",
                   *several(f"{i}/label" for i in rows))
-    if not routes:
+    if not found:
         lines.add(section, "fixed effects", "ok", "/fixed_effects/rows", "{}")
     covariance = lines.fit.fixed_effect_covariance
     why = "; {reason_code:words}" if covariance.reason_code is not None else ""

@@ -6,14 +6,17 @@ import math
 from typing import TYPE_CHECKING
 
 from mixeff_fast.report.html import preformatted
-from mixeff_fast.report.numbers import abbreviate, column, fixed, grid, p_value, wrapped
+from mixeff_fast.report.inference import coefficient_columns, headings, remarks
+from mixeff_fast.report.numbers import abbreviate, column, fixed, grid, wrapped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
     from mixeff_fast.schemas.diagnostics import Diagnostic
     from mixeff_fast.schemas.fit import FitArtifact, FitSummary
-    from mixeff_fast.schemas.inference import FixedEffectRow
+    from mixeff_fast.schemas.inference import FixedEffectInferenceTable, FixedEffectRow
 
 STATUS = {
     "converged_interior": "converged, all covariance directions supported",
@@ -37,27 +40,30 @@ class Summary:
     Attributes
     ----------
     artifact
-        The fit's artifact, from which every number comes.
+        The fit's artifact.
+    inference
+        The tests of the coefficients, as an artifact. Every number comes from these two.
     """
 
-    def __init__(self, artifact: FitArtifact) -> None:
+    def __init__(self, artifact: FitArtifact, inference: FixedEffectInferenceTable) -> None:
         self.artifact = artifact
+        self.inference = inference
 
     @property
     def table(self) -> pl.DataFrame:
-        """Fixed effects: ``term, estimate, std_error, statistic, statistic_name, p_value, log_p_value, method, status,
+        """Fixed effects: ``term, estimate, std_error, df, statistic, statistic_name, p_value, log_p_value, method, status,
         reason_code``."""
         import polars as pl
 
-        keys = ("term", "estimate", "std_error", "statistic", "statistic_name", "p_value", "log_p_value", "method",
+        keys = ("term", "estimate", "std_error", "df", "statistic", "statistic_name", "p_value", "log_p_value", "method",
                 "status", "reason_code")
         text = {"term", "statistic_name", "method", "status", "reason_code"}
-        names = {"term": "label"}
-        rows = [tuple(getattr(row, names.get(key, key)) for key in keys) for row in self.artifact.fixed_effects.rows]
+        names = {"term": "label", "df": "denominator_df"}
+        rows = [tuple(getattr(row, names.get(key, key)) for key in keys) for row in self.inference.rows]
         return pl.DataFrame(rows, schema={k: pl.String if k in text else pl.Float64 for k in keys}, orient="row")
 
     def __str__(self) -> str:
-        return summary_text(self.artifact)
+        return summary_text(self.artifact, self.inference)
 
     __repr__ = __str__
 
@@ -112,28 +118,20 @@ def varcorr_lines(fit: FitArtifact) -> list[str]:
     return [" " + line.rstrip() for line in grid(table, left=2)]
 
 
-def _estimated(fit: FitArtifact) -> list[FixedEffectRow]:
-    return [row for row in fit.fixed_effects.rows if row.estimate is not None]
+def _estimated(rows: Sequence[FixedEffectRow]) -> list[FixedEffectRow]:
+    return [row for row in rows if row.estimate is not None]
 
 
-def _coefficient_lines(fit: FitArtifact) -> list[str]:
-    rows = _estimated(fit)
-    if not rows:
-        return []
-    pairs = [value for row in rows for value in (row.estimate, row.std_error)]
-    formatted = column(pairs)
-    table = [["", *(row.label for row in rows)], ["Estimate", *formatted[0::2]], ["Std. Error", *formatted[1::2]]]
-    if any(row.status == "available" for row in rows):
-        table.append(["z value", *("" if row.statistic is None else f"{row.statistic:.3f}" for row in rows)])
-        table.append(["Pr(>|z|)", *(p_value(row.p_value, row.log_p_value) for row in rows)])
-    return grid(table)
-
-
-def _fixed_heading(fit: FitArtifact) -> str:
-    reasons = dict.fromkeys(row.reason for row in _estimated(fit) if row.status == "p_value_unavailable")
-    if reasons:
-        return f"Fixed effects (no p-values: {'; '.join(reasons)}):"
-    return "Fixed effects (Wald z: normal approximation, no finite-sample correction):"
+def _fixed_lines(table: FixedEffectInferenceTable) -> list[str]:
+    """Heading, coefficients with their tests, and what is to be said of them."""
+    rows = _estimated(table.rows)
+    refused = dict.fromkeys(row.reason for row in rows if row.status != "available")
+    how = "; ".join(headings(rows)) or (f"no p-values: {'; '.join(refused)}" if refused else "")
+    lines = [f"Fixed effects ({how}):" if how else "Fixed effects:"]
+    if rows:
+        lines += grid(coefficient_columns(rows))
+        lines += remarks([row for row in rows if row.status == "available"])
+    return lines
 
 
 def _correlation_lines(fit: FitArtifact) -> list[str]:
@@ -176,8 +174,8 @@ def _size(numbers: FitSummary) -> str:
     return f"Number of obs: {numbers.n_rows}, groups:  {groups}"
 
 
-def summary_text(fit: FitArtifact) -> str:
-    """The whole summary."""
+def summary_text(fit: FitArtifact, tests: FixedEffectInferenceTable) -> str:
+    """The whole summary, with ``tests`` of the coefficients."""
     numbers, compiled = fit.summary, fit.compiled
     by = "REML" if numbers.criterion == "REML" else "maximum likelihood"
     lines = [f"Linear mixed model fit by {by}", f"Formula: {compiled.requested_formula}"]
@@ -193,10 +191,8 @@ def summary_text(fit: FitArtifact) -> str:
         residuals = zip(heads, numbers.scaled_residuals, strict=True)
         lines += grid([[head, f"{value:.4f}"] for head, value in residuals], left=0)
     lines += ["", "Random effects:", *varcorr_lines(fit), _size(numbers)]
-    if fit.fixed_effects.rows:
-        lines += ["", _fixed_heading(fit)]
-        lines += _coefficient_lines(fit)
-        lines += _correlation_lines(fit)
+    if tests.rows:
+        lines += ["", *_fixed_lines(tests), *_correlation_lines(fit)]
     data = compiled.data
     if data.n_source_rows != data.n_rows:
         missing = ", ".join(f"{name} {count}" for name, count in data.missing.items())
@@ -209,7 +205,7 @@ def short_text(fit: FitArtifact) -> str:
     """What a fit shows of itself at the prompt."""
     numbers = fit.summary
     by = numbers.criterion
-    known = _estimated(fit)
+    known = _estimated(fit.fixed_effects.rows)
     lines = [
         f"Linear mixed model fit by {by}",
         f"Formula: {numbers.formula}",

@@ -1,0 +1,164 @@
+"""Tail probabilities with their logarithms, and quantiles: the one place where a statistic becomes a p-value.
+
+Everything is a survival function: nothing is computed as ``1 - cdf``. Where the probability itself is below what a double
+holds, its logarithm comes from the leading term of the tail times a continued fraction, and stays finite.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+# the smallest positive double: a probability that is not 0 is never printed or stored as 0
+LEAST = 5e-324
+# below this the logarithm of a computed probability has lost digits
+_RESOLVED = 1e-290
+_TERMS = 10_000
+_EPSILON = 1e-15
+
+
+class Tail(NamedTuple):
+    """A probability in (0, 1] and its natural logarithm. ``p`` is at least the smallest positive double."""
+
+    p: float
+    log_p: float
+
+
+def _tail(p: float, log_p: float | None = None) -> Tail:
+    return Tail(min(1.0, max(p, LEAST)), min(0.0, math.log(p) if log_p is None else log_p))
+
+
+def normal_two_sided(z: float) -> Tail:
+    """``P(|Z| >= |z|)`` of a standard normal variable.
+
+    Examples
+    --------
+    >>> round(normal_two_sided(1.959963984540054).p, 12)
+    0.05
+    >>> round(normal_two_sided(60.0).log_p, 3)
+    -1804.32
+    """
+    from scipy.special import log_ndtr
+
+    log_p = math.log(2.0) + float(log_ndtr(-abs(z)))
+    return _tail(math.exp(log_p), log_p)
+
+
+def t_two_sided(t: float, df: float) -> Tail:
+    """``P(|T| >= |t|)`` of Student's t with ``df`` degrees of freedom; ``df`` may be infinite.
+
+    Examples
+    --------
+    >>> round(t_two_sided(6.771481489037, 17.0).p, 12)
+    3.263808e-06
+    """
+    if math.isinf(df):
+        return normal_two_sided(t)
+    return _tail(1.0) if t == 0.0 else _beta_tail(2.0 * math.log(abs(t)) - math.log(df), 0.5, 0.5 * df)
+
+
+def f_upper(f: float, df1: float, df2: float) -> Tail:
+    """``P(F >= f)`` of Fisher's F with ``df1`` and ``df2`` degrees of freedom; ``df2`` may be infinite.
+
+    Examples
+    --------
+    >>> round(f_upper(705.8357213, 2.0, 16.0).log_p, 4)
+    -35.9297
+    """
+    if math.isinf(df2):
+        return chi_square_upper(df1 * f, df1)
+    if f <= 0.0:
+        return _tail(1.0)
+    return _beta_tail(math.log(f) + math.log(df1) - math.log(df2), 0.5 * df1, 0.5 * df2)
+
+
+def _beta_tail(log_ratio: float, b: float, a: float) -> Tail:
+    """``I_x(a, b)`` at ``x = 1 / (1 + ratio)``, from the logarithm of the ratio, which may be out of a double's range."""
+    from scipy.special import betainc, betaincc, betaln
+
+    ratio = math.exp(min(log_ratio, 700.0))
+    x = 1.0 / (1.0 + ratio)
+    p = float(betainc(a, b, x)) if x <= 0.5 else float(betaincc(b, a, ratio * x))
+    if p > _RESOLVED and log_ratio < 700.0:
+        return _tail(p)
+    if ratio < 1.0:
+        log_x = -math.log1p(ratio)
+        log_rest = log_ratio + log_x
+    else:
+        log_rest = -math.log1p(1.0 / ratio)
+        log_x = log_rest - log_ratio
+    log_p = a * log_x + b * log_rest - math.log(a) - float(betaln(a, b)) + math.log(_beta_fraction(a, b, x))
+    return _tail(math.exp(max(log_p, -800.0)), log_p)
+
+
+def _beta_fraction(a: float, b: float, x: float) -> float:
+    """``I_x(a, b)`` over ``x^a (1 - x)^b / (a B(a, b))``, for x below the mean: DLMF 8.17.22 by Lentz's method."""
+    c, d = 1.0, 1.0 / (1.0 - (a + b) * x / (a + 1.0))
+    fraction = d
+    for m in range(1, _TERMS):
+        even = m * (b - m) * x / ((a + 2 * m - 1.0) * (a + 2 * m))
+        d = 1.0 / (1.0 + even * d)
+        c = 1.0 + even / c
+        fraction *= c * d
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1.0))
+        d = 1.0 / (1.0 + odd * d)
+        c = 1.0 + odd / c
+        fraction *= c * d
+        if abs(c * d - 1.0) < _EPSILON:
+            break
+    return fraction
+
+
+def chi_square_upper(x: float, df: float) -> Tail:
+    """``P(X >= x)`` of a chi-square variable with ``df`` degrees of freedom.
+
+    Examples
+    --------
+    >>> round(chi_square_upper(42.139, 2.0).log_p, 4)
+    -21.0695
+    """
+    from scipy.special import gammaincc, gammaln
+
+    a, half = 0.5 * df, 0.5 * x
+    p = float(gammaincc(a, half))
+    if p > _RESOLVED:
+        return _tail(p)
+    # the continued fraction of the incomplete gamma function by Lentz's method: DLMF 8.9.2
+    c, d = 1e300, 1.0 / (half + 1.0 - a)
+    fraction = d
+    for n in range(1, _TERMS):
+        numerator, denominator = n * (a - n), half + 2.0 * n + 1.0 - a
+        d = 1.0 / (numerator * d + denominator)
+        c = denominator + numerator / c
+        change = c * d
+        fraction *= change
+        if abs(change - 1.0) < _EPSILON:
+            break
+    log_p = a * math.log(half) - half - float(gammaln(a)) + math.log(fraction)
+    return _tail(math.exp(max(log_p, -800.0)), log_p)
+
+
+def normal_quantile(probability: float) -> float:
+    """The standard normal quantile.
+
+    Examples
+    --------
+    >>> round(normal_quantile(0.975), 6)
+    1.959964
+    """
+    from scipy.special import ndtri
+
+    return float(ndtri(probability))
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """The quantile of Student's t with ``df`` degrees of freedom; ``df`` may be infinite.
+
+    Examples
+    --------
+    >>> round(t_quantile(0.975, 17.0), 6)
+    2.109816
+    """
+    from scipy.special import stdtrit
+
+    return normal_quantile(probability) if math.isinf(df) else float(stdtrit(df, probability))

@@ -1,0 +1,305 @@
+"""Tests of hypotheses on fixed effects, one row each, by whatever route a request comes to.
+
+Labels and numbers only; what is said about them is written elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mixeff_fast.errors import InferenceUnavailable
+from mixeff_fast.inference import kenward_roger, probability, routes, satterthwaite
+from mixeff_fast.inference.restrictions import FTest, restrict
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixeff_fast.inference.contrasts import Contrasts
+    from mixeff_fast.inference.design import FixedDesign
+    from mixeff_fast.inference.probability import Tail
+    from mixeff_fast.inference.routes import Facts, Resolution
+    from mixeff_fast.vocabulary import (
+        EstimabilityStatus,
+        Estimand,
+        InferenceMethod,
+        InferenceRequest,
+        Reliability,
+        RowKind,
+        RowStatus,
+        StatisticName,
+    )
+
+    Float = NDArray[np.float64]
+
+# an F or t on so few degrees of freedom has no variance
+FEW = 2.0
+
+
+class Subject(Protocol):
+    """What a fit must offer: estimates with their covariance (NaN where aliased), which columns were fitted, X without its
+    rows, the facts that routes look at, and what finite-sample routes are computed from.
+
+    ``payload`` gives what ``satterthwaite.satterthwaite`` or ``kenward_roger.kenward_roger`` computed for the fit. A route
+    that fails raises InferenceUnavailable, and is among ``facts.failed`` from then on.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def beta(self) -> Float: ...
+
+    @property
+    def vcov(self) -> Float: ...
+
+    @property
+    def kept(self) -> NDArray[np.bool_]: ...
+
+    @property
+    def facts(self) -> Facts: ...
+
+    @property
+    def design(self) -> FixedDesign: ...
+
+    def payload(self, method: str) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """How much of a hypothesis is estimable: rank of the estimable restrictions, and of all."""
+
+    estimand: Estimand
+    status: EstimabilityStatus
+    rank: int
+    requested_rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Several restrictions at once; ``f_scale`` is what a Kenward-Roger F was multiplied by."""
+
+    rows: int
+    rank: int
+    rhs_nonzero: bool
+    f_scale: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A test. ``estimate`` is the difference from the right-hand side; ``notes`` are reason codes."""
+
+    label: str
+    kind: RowKind
+    requested: InferenceRequest
+    method: InferenceMethod
+    status: RowStatus
+    reliability: Reliability
+    reliability_reason: str | None = None
+    reason_code: str | None = None
+    estimate: float | None = None
+    std_error: float | None = None
+    statistic: float | None = None
+    statistic_name: StatisticName | None = None
+    numerator_df: float | None = None
+    denominator_df: float | None = None
+    p_value: float | None = None
+    log_p: float | None = None
+    notes: tuple[str, ...] = ()
+    assessment: Assessment | None = None
+    family: Family | None = None
+
+
+def _resolved(subject: Subject, request: InferenceRequest) -> tuple[Resolution, Any]:
+    """What a request comes to, with what its route computes from; a route that fails on the way is passed over once."""
+    resolution = routes.resolve(request, subject.facts)
+    method = resolution.route.method
+    if not resolution.route.available or method not in ("satterthwaite", "kenward_roger"):
+        return resolution, None
+    try:
+        return resolution, subject.payload(method)
+    except InferenceUnavailable:
+        return routes.resolve(request, subject.facts), None
+
+
+def _refusal(label: str, kind: RowKind, resolution: Resolution, **numbers: Any) -> Row:
+    route = resolution.route
+    return Row(label, kind, resolution.requested, "not_computed", route.status, "not_available",
+               reason_code=route.reason_code, notes=resolution.notes, **numbers)
+
+
+def _reliability(resolution: Resolution, df: float | None) -> tuple[Reliability, str | None]:
+    route = resolution.route
+    if resolution.notes:
+        return "low", "asymptotic_wald_z_fallback"
+    if df is not None and df <= FEW:
+        return "low", "few_degrees_of_freedom"
+    return route.reliability, route.reliability_reason
+
+
+def coefficient_rows(subject: Subject, request: InferenceRequest) -> tuple[Row, ...]:
+    """A row for each coefficient; those of columns that were left out of the fit are not estimable.
+
+    In a design of deficient rank the others are coefficients of the columns that were fitted: the row says so where leaving
+    other columns out would have given another number.
+    """
+    if not subject.names:
+        return ()
+    resolution, payload = _resolved(subject, request)
+    aliased = ~subject.kept
+    touched = subject.design.touched() if aliased.any() else aliased
+    out = []
+    for j, name in enumerate(subject.names):
+        if aliased[j]:
+            assessment = Assessment("fixed_contrast", "not_estimable", 0, 1)
+            out.append(Row(name, "coefficient", request, "not_computed", "not_estimable", "not_available",
+                           reason_code="aliased_column", assessment=assessment))
+            continue
+        depends = bool(touched[j])
+        row = _one(subject, resolution, payload, name, "coefficient", np.eye(len(aliased))[j], 0.0)
+        assessment = Assessment("fixed_contrast", "basis_dependent" if depends else "estimable", 1, 1)
+        notes = (*row.notes, "coefficient_of_fitted_columns") if depends else row.notes
+        out.append(replace(row, assessment=assessment, notes=notes))
+    return tuple(out)
+
+
+def contrast_rows(subject: Subject, contrasts: Contrasts, request: InferenceRequest) -> tuple[Row, ...]:
+    """A row for each contrast."""
+    resolution, payload = _resolved(subject, request)
+    estimable = np.full(len(contrasts.matrix), True)
+    if not subject.kept.all():
+        estimable = subject.design.estimable(contrasts.matrix)
+    out = []
+    for label, weights, rhs, known in zip(contrasts.labels, contrasts.matrix, contrasts.rhs.tolist(), estimable, strict=True):
+        if known:
+            row = _one(subject, resolution, payload, label, "contrast", weights, rhs)
+        else:
+            row = Row(label, "contrast", request, "not_computed", "not_estimable", "not_available",
+                      reason_code="contrast_not_estimable")
+        assessment = Assessment("fixed_contrast", "estimable" if known else "not_estimable", int(known), 1)
+        out.append(replace(row, assessment=assessment))
+    return tuple(out)
+
+
+def _one(
+    subject: Subject, resolution: Resolution, payload: Any, label: str, kind: RowKind, weights: Float, rhs: float
+) -> Row:
+    """The test of one row of weights that can be estimated."""
+    kept = subject.kept
+    row = np.where(kept, weights, 0.0)
+    estimate = float(row[kept] @ subject.beta[kept]) - rhs
+    variance = float(row[kept] @ subject.vcov[np.ix_(kept, kept)] @ row[kept])
+    error = math.sqrt(variance) if variance > 0.0 else math.nan
+    numbers = {"estimate": _finite(estimate), "std_error": _finite(error)}
+    route = resolution.route
+    if not route.available:
+        return _refusal(label, kind, resolution, **numbers)
+    try:
+        df, error = _spread(route.method, payload, row, error)
+    except InferenceUnavailable as refusal:
+        return Row(label, kind, resolution.requested, "not_computed", "not_assessed", "not_available",
+                   reason_code=refusal.reason_code, notes=resolution.notes, **numbers)  # type: ignore[arg-type]
+    statistic = estimate / error
+    tail = probability.normal_two_sided(statistic) if df is None else probability.t_two_sided(statistic, df)
+    reliability, why = _reliability(resolution, df)
+    return Row(
+        label, kind, resolution.requested, "asymptotic_wald_z" if df is None else route.route,  # type: ignore[arg-type]
+        "available", reliability, why, estimate=estimate, std_error=error, statistic=statistic,
+        statistic_name="z" if df is None else "t", denominator_df=df, p_value=tail.p, log_p=tail.log_p, notes=resolution.notes,
+    )
+
+
+def _spread(method: str, payload: Any, row: Float, error: float) -> tuple[float | None, float]:
+    """Degrees of freedom of a row, None for a normal distribution, and its standard error."""
+    if method == "satterthwaite":
+        return satterthwaite.denominator_df(payload, row), error
+    if method == "kenward_roger":
+        return kenward_roger.denominator_df(payload, row), kenward_roger.standard_error(payload, row)
+    return None, error
+
+
+def joint_row(
+    subject: Subject, label: str, kind: RowKind, matrix: Float, rhs: Float, request: InferenceRequest
+) -> Row:
+    """The test of all restrictions at once, as an F or a chi-square; also of a single one."""
+    resolution, payload = _resolved(subject, request)
+    assessment = assess(subject, matrix, "fixed_term" if kind == "term" else "fixed_contrast")
+    family = Family(len(matrix), assessment.rank, bool(rhs.any()), None)
+    if assessment.status != "estimable":
+        code = "term_not_estimable" if kind == "term" else "contrast_not_estimable"
+        return Row(label, kind, request, "not_computed", "not_estimable", "not_available", reason_code=code,
+                   assessment=assessment, family=family)
+    known = {"assessment": assessment, "family": family}
+    route = resolution.route
+    if not route.available:
+        return _refusal(label, kind, resolution, **known)
+    rows = np.where(subject.kept, matrix, 0.0)
+    try:
+        test = _joint_test(subject, route.method, payload, rows, rhs)
+    except InferenceUnavailable as refusal:
+        return Row(label, kind, request, "not_computed", "not_assessed", "not_available", reason_code=refusal.reason_code,
+                   notes=resolution.notes, **known)  # type: ignore[arg-type]
+    return _joint(resolution, label, kind, test, assessment, family)
+
+
+def _joint(
+    resolution: Resolution, label: str, kind: RowKind, test: FTest, assessment: Assessment, family: Family
+) -> Row:
+    route = resolution.route
+    wald = route.method == "asymptotic"
+    tail = tail_of(test)
+    reliability, why = _reliability(resolution, None if wald else test.ddf)
+    return Row(
+        label, kind, resolution.requested,
+        "asymptotic_wald_chi_square" if wald else route.route,  # type: ignore[arg-type]
+        "available", reliability, why, statistic=test.f * test.ndf if wald else test.f,
+        statistic_name="chi_square" if wald else "f", numerator_df=float(test.ndf),
+        denominator_df=None if wald else test.ddf, p_value=tail.p, log_p=tail.log_p, notes=resolution.notes,
+        assessment=assessment,
+        family=replace(family, rank=test.rank, f_scale=test.scale if route.method == "kenward_roger" else None),
+    )
+
+
+def tail_of(test: FTest) -> Tail:
+    """The p-value of a joint test."""
+    return probability.f_upper(test.f, test.ndf, test.ddf)
+
+
+def _joint_test(subject: Subject, method: str, payload: Any, rows: Float, rhs: Float) -> FTest:
+    if method == "satterthwaite":
+        return satterthwaite.f_test(payload, subject.beta, rows, rhs)
+    if method == "kenward_roger":
+        return kenward_roger.f_test(payload, subject.beta, rows, rhs)
+    kept = np.flatnonzero(subject.kept)
+    root = np.asarray(np.linalg.cholesky(subject.vcov[np.ix_(kept, kept)]), np.float64)
+    given = restrict(rows, rhs, subject.beta, kept, root)
+    return FTest(given.wald / given.rank, given.rank, math.inf, given.rank, 1.0)
+
+
+def assess(subject: Subject, matrix: Float, estimand: Estimand) -> Assessment:
+    """How much of a hypothesis can be estimated."""
+    if not len(matrix):
+        return Assessment(estimand, "not_estimable", 0, 0)
+    requested = _rank(matrix)
+    if subject.kept.all():
+        return Assessment(estimand, "estimable", requested, requested)
+    # combinations of the rows that are estimable: those that the residue maps to zero
+    rest, size = subject.design.residue(matrix)
+    scale = np.where(size.max(axis=0, initial=0.0) > 0.0, size.max(axis=0, initial=0.0), 1.0)
+    lost = int(np.linalg.matrix_rank(rest / scale, tol=1e-8)) if not subject.design.estimable(matrix).all() else 0
+    status: EstimabilityStatus = "estimable" if lost == 0 else "not_estimable" if lost >= requested else "partially_estimable"
+    return Assessment(estimand, status, requested - min(lost, requested), requested)
+
+
+def _rank(matrix: Float) -> int:
+    size = np.abs(matrix).max(axis=0)
+    scaled = matrix / np.where(size > 0.0, size, 1.0)
+    length = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return int(np.linalg.matrix_rank(scaled / np.where(length > 0.0, length, 1.0), tol=1e-9))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
