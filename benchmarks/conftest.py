@@ -6,17 +6,19 @@ Run ``pytest benchmarks --benchmark-only``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 import pytest
 
 import mixeff_fast as mf
 from benchmarks.shapes import Shape
+from mixeff_fast.families import Family
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
+COUNTED = ("passes", "factorizations")
 Scaled = Callable[[Shape], pl.DataFrame]
 Timer = Callable[[Shape], None]
 
@@ -40,19 +42,32 @@ def scaled(request: pytest.FixtureRequest) -> Scaled:
     return make
 
 
+def fit_shape(shape: Shape, data: pl.DataFrame) -> Any:
+    """Fit a linear or a generalized model."""
+    likelihood = shape.likelihood
+    if likelihood is None:
+        return mf.lmm(shape.formula, data)
+    family = Family(cast(Any, likelihood.family), cast(Any, likelihood.link))
+    weights = likelihood.trials or None
+    return mf.glmm(shape.formula, data, family, weights=weights, method=likelihood.method, n_agq=likelihood.n_agq)
+
+
 @pytest.fixture
 def time_fit(benchmark: BenchmarkFixture, scaled: Scaled) -> Timer:
     """Times warm fits of a shape and records what they found."""
 
     def run(shape: Shape) -> None:
         data = scaled(shape)
-        mf.lmm(shape.formula, data)
+        fit_shape(shape, data)
         benchmark.group = shape.suite
-        fit = benchmark(mf.lmm, shape.formula, data)
-        certificate = fit.result.certificate
+        fit = benchmark(fit_shape, shape, data)
+        result = getattr(fit, "result", fit)
+        certificate = result.certificate
+        counted = {name: getattr(result, name) for name in COUNTED if hasattr(result, name)}
         benchmark.extra_info.update(
             rows=data.height,
-            loglik=fit.loglik,
+            loglik=-0.5 * result.objective,
+            **counted,
             evaluations=certificate.evaluations,
             certificate_evaluations=certificate.certificate_evaluations,
             status=str(certificate.status),

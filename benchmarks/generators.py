@@ -142,6 +142,85 @@ def chain(scale: float, n: int, factors: int = 6, width: int = 60) -> pl.DataFra
     return pl.DataFrame({"y": y, "x": x, **{name: _labels(column) for name, column in codes.items()}})
 
 
+def factorial(scale: float, n: int = 1_000, groups: int = 40) -> pl.DataFrame:
+    """Two factors of three and four levels, in groups that have unequal numbers of rows in their cells."""
+    n, groups = _scaled(scale, n, groups)
+    rng = np.random.default_rng(SEED)
+    f = rng.choice(3, n, p=[0.5, 0.3, 0.2])
+    h = rng.choice(4, n, p=[0.4, 0.3, 0.2, 0.1])
+    g = np.minimum(rng.geometric(min(0.5, 3.0 / groups), n) - 1, groups - 1)
+    y = 1 + 0.4 * f - 0.2 * h + 0.3 * (f == 2) * (h == 1) + rng.normal(size=groups)[g] + rng.normal(size=n)
+    return pl.DataFrame({"y": y, "f": _labels(f), "h": _labels(h), "g": _labels(g)})
+
+
+def drawn(rng: np.random.Generator, family: str, eta: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Responses with linear predictors `eta`; `family` is a family with a log link, or the link of a binary response."""
+    if family == "logit":
+        return (rng.random(eta.size) < 1 / (1 + np.exp(-eta))).astype(float)
+    if family == "probit":
+        return (rng.normal(size=eta.size) < eta).astype(float)
+    mean = np.exp(eta)
+    if family == "gamma":
+        return rng.gamma(2.0, mean / 2.0)
+    if family == "negative_binomial":
+        mean = mean * rng.gamma(1.5, 1 / 1.5, eta.size)
+    return rng.poisson(mean).astype(float)
+
+
+def generalized(scale: float, n: int, q: int, family: str, slopes: bool = False) -> pl.DataFrame:
+    """One grouping factor: intercepts of standard deviation 0.8 and, where asked for, slopes of 0.4.
+
+    Counts with slopes have an exposure, whose logarithm is in the linear predictor.
+    """
+    n, q = _scaled(scale, n, q)
+    rng = np.random.default_rng(SEED)
+    g = rng.integers(0, q, n)
+    x = rng.normal(size=n)
+    eta = 0.3 * x + (rng.normal(size=q) * 0.8)[g]
+    columns: dict[str, NDArray[np.float64]] = {"x": x}
+    if slopes:
+        eta += (rng.normal(size=q) * 0.4)[g] * x
+    if slopes and family == "poisson":
+        columns["exposure"] = rng.normal(size=n) * 0.3
+        eta += columns["exposure"]
+    y = drawn(rng, "logit" if family == "binomial" else family, eta)
+    return pl.DataFrame({"y": y, **columns, "g": _labels(g)})
+
+
+def generalized_crossed(scale: float, n: int, qa: int, qb: int, link: str) -> pl.DataFrame:
+    """A binary response to two crossed factors: standard deviations 0.8 and 0.5."""
+    n, qa, qb = _scaled(scale, n, qa, qb)
+    rng = np.random.default_rng(SEED)
+    a, b = rng.integers(0, qa, n), rng.integers(0, qb, n)
+    x = rng.normal(size=n)
+    eta = -0.5 + 0.3 * x + (rng.normal(size=qa) * 0.8)[a] + (rng.normal(size=qb) * 0.5)[b]
+    return pl.DataFrame({"y": drawn(rng, link, eta), "x": x, "a": _labels(a), "b": _labels(b)})
+
+
+def generalized_nested(scale: float, inner: int = 10_000) -> pl.DataFrame:
+    """Counts: four rows in each inner group, ten of these in each outer group, 20 of those in each group at the top."""
+    inner, outer, top = _scaled(scale, inner, inner // 10, inner // 200)
+    rng = np.random.default_rng(SEED)
+    c = np.repeat(np.arange(inner), 4)
+    b = c * outer // inner
+    a = b * top // outer
+    x = rng.normal(size=c.size)
+    eta = 0.5 + 0.3 * x
+    for codes, sd in ((a, 0.3), (b, 0.4), (c, 0.5)):
+        eta += rng.normal(size=int(codes[-1]) + 1)[codes] * sd
+    return pl.DataFrame({"y": drawn(rng, "poisson", eta), "x": x, "a": _labels(a), "b": _labels(b), "c": _labels(c)})
+
+
+def verbagg(scale: float) -> pl.DataFrame:
+    """The bundled data, whole whatever the scale, with a number for the binary response."""
+    return datasets.load("VerbAgg").with_columns(y=(pl.col("r2").cast(pl.String) == "Y").cast(pl.Float64))
+
+
+def cbpp(scale: float) -> pl.DataFrame:
+    """The bundled data, whole whatever the scale, with proportions for the successes."""
+    return datasets.load("cbpp").with_columns(proportion=pl.col("incidence") / pl.col("size"))
+
+
 def bundled(scale: float, name: str) -> pl.DataFrame:
     """A data set of the package, whole whatever the scale."""
     return datasets.load(name)

@@ -1,4 +1,4 @@
-"""The results of the documentation: ``python -m benchmarks.page peers.json scaling.json plans.json``.
+"""The results of the documentation: ``python -m benchmarks.page peers.json scaling.json plans.json inference.json``.
 
 Replaces what stands between two marks of the page by the tables and plots of the documents, in the order they are given.
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plans
+from benchmarks import inference, plans
 from benchmarks.peers.table import markdown, read_row, seconds, versions
 from benchmarks.plots import ORDER, lines
 
@@ -24,6 +24,8 @@ def render(document: Mapping[str, Any]) -> str:
     """One document as Markdown, its headings below those of the page."""
     if document["kind"] == "peers":
         return markdown([read_row(record) for record in document["rows"]], document["facts"], document["tolerance"], LEVEL)
+    if document["kind"] == "inference":
+        return inference.markdown(inference.read(document), document["facts"], LEVEL)
     if document["kind"] == "plans":
         return plans.markdown(plans.read(document), document["facts"], LEVEL)
     return scaling(document)
@@ -81,7 +83,7 @@ def update(page: str, documents: Sequence[Mapping[str, Any]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
-    p.add_argument("documents", type=Path, nargs="+", help="JSON files of the peers, scaling and plans tools")
+    p.add_argument("documents", type=Path, nargs="+", help="JSON files of the peers, scaling, plans and inference tools")
     p.add_argument("--page", type=Path, default=DEFAULT_PAGE, help=f"the page (default {DEFAULT_PAGE})")
     chosen = p.parse_args(arguments)
     documents = [json.loads(path.read_text(encoding="utf-8")) for path in chosen.documents]

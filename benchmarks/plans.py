@@ -28,7 +28,10 @@ from mixeff_fast.compile.plan import make_plan
 
 DEFAULT_OUT = Path(".benchmarks/plans")
 DEFAULT_ROWS = (*(shape.key for shape in of_suite("many_factors")), "nested", "5", "6")
-ROWS = tuple(key for key, shape in SHAPES.items() if shape.task == "fit" and shape.start == "warm" and len(shape.terms) > 1)
+ROWS = tuple(
+    key for key, shape in SHAPES.items()
+    if shape.task == "fit" and shape.start == "warm" and len(shape.terms) > 1 and shape.likelihood is None
+)
 FIELDS = ("name", "trunk", "flops", "inverse_flops", "bytes", "chosen", "why")
 FORCED = ("dense", "sparse")
 

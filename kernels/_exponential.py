@@ -1,4 +1,5 @@
-"""The exponential function in arithmetic that LLVM turns into vectors: calls of a library would keep loops scalar."""
+"""The exponential function, and what a logarithm lacks of its tangent, in arithmetic that LLVM turns into vectors: calls of a
+library would keep loops scalar."""
 
 from __future__ import annotations
 
@@ -47,3 +48,24 @@ def exponential(x: float) -> float:
     p = 1.0 / 720 + r * (1.0 / 5040 + r * (1.0 / 40320 + r * (1.0 / 362880 + r * p)))
     p = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6 + r * (1.0 / 24 + r * (1.0 / 120 + r * p)))))
     return _number(_bits(p) + (_bits(shifted) << _MANTISSA))  # type: ignore[no-any-return]
+
+
+# the bits of the square root of 1/2: mantissas are taken from there up to that of 2
+_LOWEST = 0x3FE6A09E667F3BCD
+
+
+@kernel(role="small", fastmath=frozenset({"contract"}))
+def excess_over_log(r: float, difference: float) -> float:
+    """``r - 1 - log(r)`` of a positive normal number, to some rounding errors of its own size; ``difference`` is ``r - 1``."""
+    bits = _bits(r)
+    k = (bits - _LOWEST) >> _MANTISSA
+    mantissa = _number(bits - (k << _MANTISSA)) - 1.0
+    x = difference if k == 0 else mantissa
+    s = x / (2.0 + x)
+    z = s * s
+    tail = 1.0 / 15 + z * (1.0 / 17 + z * (1.0 / 19 + z * (1.0 / 21 + z / 23.0)))
+    tail = 1.0 / 3 + z * (1.0 / 5 + z * (1.0 / 7 + z * (1.0 / 9 + z * (1.0 / 11 + z * (1.0 / 13 + z * tail)))))
+    rest = 2.0 * s * z * tail
+    n = float(k)
+    far = (difference - n * _LOG_2_HIGH) - (n * _LOG_2_LOW + 2.0 * s)
+    return (x * s if k == 0 else far) - rest

@@ -126,7 +126,7 @@ def negative_binomial_deviance(theta: float, y: float, mu: float, log_mu: float)
         return 2.0 * (y * math.log1p(r / mu * share) - theta * math.log1p(b))
     if 0.0 <= -r <= FAR * y:
         return 2.0 * (theta * math.log1p(-r / (theta + y)) - y * math.log1p(-r / y * (theta / (theta + mu))))
-    spread = math.log(theta + mu) - math.log(theta + y)
+    spread = math.log1p(-r / (theta + y)) if theta > abs(r) else math.log(theta + mu) - math.log(theta + y)
     return 2.0 * (y * (math.log(y) - log_mu + spread) + theta * spread)
 
 

@@ -319,10 +319,11 @@ def own_inverse(d: Float, d0: int, w: int, nc: int, u: Float, q: Float, at: int,
 @inner_kernel
 def invert_blocks(
     plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None,
-    sparse: SparseTrunk | None, chunk: int, want_gradient: bool
+    sparse: SparseTrunk | None, panel: Float | None, chunk: int, want_gradient: bool
 ) -> None:
     """Selected inverse of a chunk's sparse blocks, last to first, and the chunk's gradient. ``sparse`` is a trunk of
-    supernodes, if that is what there is instead of a dense one."""
+    supernodes, if that is what there is instead of a dense one. ``panel`` is where the inverse's panels go, if they are
+    wanted."""
     # taken out of their tuples once: every access counts a reference
     width, lam_ptr, block_factor, border = plan.width, plan.lam_ptr, plan.block_factor, plan.border
     neighbour_ptr, neighbour, neighbour_off = plan.neighbour_ptr, plan.neighbour, plan.neighbour_off
@@ -377,13 +378,17 @@ def invert_blocks(
             shift = p0 - panel_ptr[plan.first_filled]
             for i in range(w * nc):
                 chain[shift + i] = q[i]
+        if panel is not None:
+            for i in range(w * nc):
+                panel[p0 + i] = q[at + i]
 
 
 @inner_kernel
 def read_trunk(
-    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, trunk: DenseTrunk, want_gradient: bool
+    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, trunk: DenseTrunk, panel: Float | None, want_gradient: bool
 ) -> None:
-    """Copy the trunk's diagonal blocks of S to ``inverse_diag`` and add their gradient to the first chunk's."""
+    """Copy the trunk's diagonal blocks of S to ``inverse_diag`` and add their gradient to the first chunk's. ``panel`` is where
+    the inverse's panels go, if they are wanted."""
     values = trunk.values
     q = work.scratch_q[0]
     small = work.scratch_small[0]
@@ -415,6 +420,9 @@ def read_trunk(
         for j in range(plan.border):
             for i in range(w):
                 q[i * nc + o + j] = values[m + j, c0 + i]
+        if panel is not None:
+            for i in range(w * nc):
+                panel[plan.panel_ptr[b] + i] = q[i]
         k = plan.block_factor[b]
         add_own(w, plan.border, plan.lam_ptr[k], d0, plan.panel_ptr[b], nc, plan.neighbour_ptr[b], plan.neighbour_ptr[b + 1],
                 plan.neighbour, plan.neighbour_off, plan.block_factor, plan.width, plan.lam_ptr, cross.diag, cross.panel, lam,

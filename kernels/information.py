@@ -176,8 +176,10 @@ def trunk_information(plan: Plan, work: Workspace, trunk: DenseTrunk, theta_map:
 
 
 @inner_kernel
-def finish_information(plan: Plan, work: Workspace, scoring: Scoring, dof: float, hessian: Float) -> None:
-    """Sum the chunks, take the fixed effects out, and scale: the average information in the coordinates E."""
+def finish_information(plan: Plan, work: Workspace, scoring: Scoring, precision: float, dof: float, hessian: Float) -> None:
+    """Sum the chunks, take the fixed effects out, and scale by the ``precision`` (that of the residuals): the average
+    information in the coordinates E. The residual variance is profiled out of ``dof`` degrees of freedom: of infinitely many
+    where it is known."""
     n = hessian.shape[0]
     p = plan.border - 1
     low = work.border
@@ -194,8 +196,6 @@ def finish_information(plan: Plan, work: Workspace, scoring: Scoring, dof: float
             for j in range(i):
                 s -= low[i, j] * fixed[j, t]
             fixed[i, t] = s / low[i, i]
-    r = low[p, p]
-    c0 = dof / (r * r)
     for i in range(n):
         for j in range(i + 1):
             s = 0.0
@@ -203,6 +203,6 @@ def finish_information(plan: Plan, work: Workspace, scoring: Scoring, dof: float
                 s += scoring.hessian[c, i, j]
             for x in range(p):
                 s -= fixed[x, i] * fixed[x, j]
-            s = c0 * s - c0 * c0 / dof * slope[i] * slope[j]
+            s = precision * s - precision * precision / dof * slope[i] * slope[j]
             hessian[i, j] = s
             hessian[j, i] = s

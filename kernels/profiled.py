@@ -115,12 +115,12 @@ def invert(
                 invert_lanes(plan, cross, lam, work, chunk, want_gradient)
         else:
             for chunk in range(n_chunks - 1, -1, -1):
-                invert_blocks(plan, cross, lam, work, chain, trunk, None, chunk, want_gradient)
+                invert_blocks(plan, cross, lam, work, chain, trunk, None, None, chunk, want_gradient)
     else:
         invert_trunk(plan, work, trunk)
         for chunk in range(n_chunks - 1, -1, -1):
-            invert_blocks(plan, cross, lam, work, chain, trunk, None, chunk, want_gradient)
-        read_trunk(plan, cross, lam, work, trunk, want_gradient)
+            invert_blocks(plan, cross, lam, work, chain, trunk, None, None, chunk, want_gradient)
+        read_trunk(plan, cross, lam, work, trunk, None, want_gradient)
     if want_gradient:
         sum_gradient(work, grad)
 
@@ -159,7 +159,8 @@ def score(
     else:
         block_information(plan, work, theta_map, scoring, chain, 0)
         trunk_information(plan, work, trunk, theta_map, scoring)
-    finish_information(plan, work, scoring, dof, hessian)
+    r = work.result[PIVOT]
+    finish_information(plan, work, scoring, dof / (r * r), dof, hessian)
 
 
 @inline_kernel

@@ -5,6 +5,7 @@ Task t is done by the call with ``first <= t``, ``t = first, first + step, ...``
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from mixeff_fast.kernels import covariance, dense, factor, gradient, information, lanes, optimizer, profiled
@@ -141,7 +142,7 @@ def read_blocks(
         c = n_chunks - 1 - i
         _solve_blocks(plan, work, c)
         _block_information(plan, work, theta_map, scoring, chain, c)
-        _invert_blocks(plan, cross, lam, work, chain, None, None, c, whole)
+        _invert_blocks(plan, cross, lam, work, chain, None, None, None, c, whole)
 
 
 @kernel
@@ -193,7 +194,19 @@ def trunk_products(scoring: Scoring) -> None:
 
 @kernel
 def finish_score(plan: Plan, work: Workspace, scoring: Scoring, dof: float, hessian: Float) -> None:
-    _finish_information(plan, work, scoring, dof, hessian)
+    r = work.result[profiled.PIVOT]
+    _finish_information(plan, work, scoring, dof / (r * r), dof, hessian)
+
+
+@kernel
+def finish_known_score(plan: Plan, work: Workspace, scoring: Scoring, hessian: Float) -> None:
+    """``finish_score`` where the residual variance is known to be 1."""
+    _finish_information(plan, work, scoring, 1.0, math.inf, hessian)
+
+
+@kernel
+def factor_border(work: Workspace, logdet: float) -> float:
+    return _factor_border(work, logdet)
 
 
 @kernel
@@ -219,18 +232,18 @@ def invert_diagonal(plan: Plan, trunk: DenseTrunk, j: int) -> None:
 @kernel
 def invert(
     plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None,
-    sparse: SparseTrunk | None, want_gradient: bool, first: int, step: int
+    sparse: SparseTrunk | None, panel: Float | None, want_gradient: bool, first: int, step: int
 ) -> None:
     n_chunks = work.chunk_logdet.shape[0]
     for c in range(first, n_chunks, step):
-        _invert_blocks(plan, cross, lam, work, chain, trunk, sparse, n_chunks - 1 - c, want_gradient)
+        _invert_blocks(plan, cross, lam, work, chain, trunk, sparse, panel, n_chunks - 1 - c, want_gradient)
 
 
 @kernel
 def read_trunk(
-    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, trunk: DenseTrunk, want_gradient: bool
+    plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, trunk: DenseTrunk, panel: Float | None, want_gradient: bool
 ) -> None:
-    _read_trunk(plan, cross, lam, work, trunk, want_gradient)
+    _read_trunk(plan, cross, lam, work, trunk, panel, want_gradient)
 
 
 @kernel

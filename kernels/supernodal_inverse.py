@@ -158,9 +158,10 @@ def invert_supernodes(
 @kernel
 def trunk_gradient(
     plan: Plan, sn: Supernodes, cross: CrossProduct, lam: Float, values: Float, place: Int64, inverse_diag: Float, q: Float,
-    small: Float, grad: Float, begin: int, end: int
+    small: Float, grad: Float, panel: Float | None, begin: int, end: int
 ) -> None:
-    """Blocks of supernodes [begin, end): their blocks of S, and, unless ``grad`` is empty, their part of the gradient."""
+    """Blocks of supernodes [begin, end): their blocks of S, and, unless ``grad`` is empty, their part of the gradient.
+    ``panel`` is where the inverse's panels go, if they are wanted."""
     border = plan.border
     want_gradient = grad.shape[0] > 0
     q_first = int(plan.diag_ptr[0])
@@ -190,6 +191,9 @@ def trunk_gradient(
             for j in range(border):
                 for i in range(w):
                     q[i * nc + nc - border + j] = values[o + j * n + i]
+            if panel is not None:
+                for i in range(w * nc):
+                    panel[plan.panel_ptr[b] + i] = q[i]
             add_own(w, border, plan.lam_ptr[k], plan.diag_ptr[b], plan.panel_ptr[b], nc, plan.neighbour_ptr[b],
                     plan.neighbour_ptr[b + 1], plan.neighbour, plan.neighbour_off, plan.block_factor, plan.width, plan.lam_ptr,
                     cross.diag, cross.panel, lam, q, q_first, small, grad)

@@ -10,13 +10,14 @@ import math
 from typing import TYPE_CHECKING
 
 from mixeff_fast.kernels._cache import inner_kernel, kernel, small_kernel
-from mixeff_fast.kernels._exponential import exponential
+from mixeff_fast.kernels._exponential import excess_over_log, exponential
 from mixeff_fast.kernels.families import (
     BINOMIAL,
+    GAMMA,
+    NEGATIVE_BINOMIAL,
     POISSON,
     at,
     binomial_deviance,
-    divergence,
     row,
     row_parameter_slopes,
     saturated_row,
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from mixeff_fast.kernels.structure import Float
 
 # Lets sums and products be taken in vector lanes; infinities and NaN keep their meaning.
-_LANES = frozenset({"reassoc", "contract"})
+LANES = frozenset({"reassoc", "contract"})
 # so many numbers between 1 and 2 have a finite product
 _BLOCK = 512
 # exp of less than this has lost digits, and counts as 0
 _VANISHING = -708.0
+# logarithms of means up to this leave room for ratios
+_MODERATE = 300.0
+# means and responses so many times theta have a negative binomial deviance that cancels
+_CANCELLING = 100.0
 
 
 @small_kernel
@@ -65,27 +70,52 @@ def bernoulli_fractions(y: Float, start: int, stop: int) -> float:
     return total
 
 
-@kernel(role="inner", fastmath=_LANES)
+@kernel(role="inner", fastmath=LANES)
+def bernoulli_odds_of(eta: Float, odds: Float, start: int, stop: int) -> None:
+    for i in range(start, stop):
+        odds[i] = bernoulli_odds(eta[i])
+
+
+@kernel(role="inner", fastmath=LANES)
+def bernoulli_deviance(y: Float, eta: Float, odds: Float, start: int, stop: int) -> float:
+    """Half a deviance but for responses between 0 and 1; ``odds`` may be empty."""
+    half = 0.0
+    product = 1.0
+    if odds.shape[0] > 0:
+        for i in range(start, stop):
+            half += bernoulli_margin(eta[i], y[i])
+            product *= 1.0 + odds[i]
+    else:
+        for i in range(start, stop):
+            half += bernoulli_margin(eta[i], y[i])
+            product *= 1.0 + bernoulli_odds(eta[i])
+    return half + math.log(product)
+
+
+@kernel(role="inner", fastmath=LANES)
+def bernoulli_score(y: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int) -> None:
+    """``fisher`` has the odds, and gets the weights."""
+    for i in range(start, stop):
+        p, q = bernoulli_sides(eta[i], fisher[i])
+        score[i] = 2.0 * ((1.0 - y[i]) * p - y[i] * q)
+        fisher[i] = p * q
+
+
+@inner_kernel
 def bernoulli_logit(y: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int) -> float:
-    """Rows of one trial and no prior weight, whose deviances are rounded as numbers near 1 are: one logarithm for many rows."""
+    """Rows of one trial and no prior weight, whose deviances are rounded as numbers near 1 are: one logarithm for many rows.
+
+    Loops that sum do not store: whether arrays lie near each other would decide, at run time, between vectors and a scalar
+    loop, whose sums differ in the last bits.
+    """
     total = 0.0
     for first in range(start, stop, _BLOCK):
         last = min(first + _BLOCK, stop)
-        half = 0.0
-        product = 1.0
-        fractions = 0.0
-        for i in range(first, last):
-            odds = bernoulli_odds(eta[i])
-            half += bernoulli_margin(eta[i], y[i])
-            product *= 1.0 + odds
-            fractions += y[i] * (1.0 - y[i])
-            if score.shape[0] > 0:
-                p, q = bernoulli_sides(eta[i], odds)
-                score[i] = 2.0 * ((1.0 - y[i]) * p - y[i] * q)
-                fisher[i] = p * q
-        total += half + math.log(product)
-        if fractions > 0.0:
-            total += bernoulli_fractions(y, first, last)
+        if score.shape[0] > 0:
+            bernoulli_odds_of(eta, fisher, first, last)
+        total += bernoulli_deviance(y, eta, fisher, first, last) + bernoulli_fractions(y, first, last)
+        if score.shape[0] > 0:
+            bernoulli_score(y, eta, score, fisher, first, last)
     return 2.0 * total
 
 
@@ -108,16 +138,122 @@ def binomial_logit(
     return total
 
 
+@kernel(role="inner", fastmath=LANES)
+def is_moderate(y: Float, eta: Float, most: float, start: int, stop: int) -> bool:
+    """Whether means of rows with a logarithmic link are far from underflow and overflow, and means and responses at most
+    ``most``."""
+    size = 0.0
+    largest = 0.0
+    highest = -math.inf
+    for i in range(start, stop):
+        size = max(size, abs(eta[i]) if eta[i] == eta[i] else math.inf)
+        highest = max(highest, eta[i])
+        largest = max(largest, y[i])
+    return size < _MODERATE and largest <= most and highest <= math.log(most)
+
+
 @inner_kernel
-def poisson_log(y: Float, prior: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int) -> float:
+def edge_rows(
+    family: int, parameter: float, y: Float, prior: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int
+) -> float:
+    """Rows with a logarithmic link, one by one."""
     total = 0.0
     for i in range(start, stop):
         w = at(prior, i)
-        mu = math.exp(eta[i])
-        total += 2.0 * w * divergence(y[i], mu, eta[i])
+        _, d, s, f, _, _ = row(family, LOG, parameter, y[i], 1.0, eta[i])
+        total += w * d
         if score.shape[0] > 0:
-            score[i] = 2.0 * w * (mu - y[i])
-            fisher[i] = w * mu
+            score[i] = w * s
+            fisher[i] = w * f
+    return total
+
+
+@kernel(role="inner", fastmath=LANES)
+def poisson_deviance(y: Float, eta: Float, start: int, stop: int) -> float:
+    """Of moderate rows: ``2 y E(mu / y)`` with ``E(r) = r - 1 - log(r)``."""
+    total = 0.0
+    for i in range(start, stop):
+        mu = exponential(eta[i])
+        size = y[i] if y[i] > 0.0 else 1.0
+        own = size * excess_over_log(mu / size, (mu - size) / size)
+        total += 2.0 * (own if y[i] > 0.0 else mu)
+    return total
+
+
+@kernel(role="inner", fastmath=LANES)
+def poisson_score(y: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int) -> None:
+    for i in range(start, stop):
+        mu = exponential(eta[i])
+        score[i] = 2.0 * (mu - y[i])
+        fisher[i] = mu
+
+
+@kernel(role="inner", fastmath=LANES)
+def gamma_deviance(dispersion: float, y: Float, eta: Float, start: int, stop: int) -> float:
+    """Of moderate rows."""
+    total = 0.0
+    for i in range(start, stop):
+        ratio = y[i] * exponential(-eta[i])
+        total += excess_over_log(ratio, ratio - 1.0)
+    return 2.0 * total / dispersion
+
+
+@kernel(role="inner", fastmath=LANES)
+def gamma_score(dispersion: float, y: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int) -> None:
+    w = 1.0 / dispersion
+    for i in range(start, stop):
+        score[i] = 2.0 * w * (1.0 - y[i] * exponential(-eta[i]))
+        fisher[i] = w
+
+
+@kernel(role="inner", fastmath=LANES)
+def negative_binomial_deviances(theta: float, y: Float, eta: Float, start: int, stop: int) -> float:
+    """Of moderate rows: ``2 (y E(mu / y) - (y + theta) E((mu + theta) / (y + theta)))``."""
+    total = 0.0
+    for i in range(start, stop):
+        mu = exponential(eta[i])
+        size = y[i] if y[i] > 0.0 else 1.0
+        own = size * excess_over_log(mu / size, (mu - size) / size)
+        whole = y[i] + theta
+        total += 2.0 * ((own if y[i] > 0.0 else mu) - whole * excess_over_log((mu + theta) / whole, (mu - y[i]) / whole))
+    return total
+
+
+@kernel(role="inner", fastmath=LANES)
+def negative_binomial_score(theta: float, y: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int) -> None:
+    for i in range(start, stop):
+        mu = exponential(eta[i])
+        share = theta / (theta + mu)
+        score[i] = 2.0 * (mu - y[i]) * share
+        fisher[i] = mu * share
+
+
+@inner_kernel
+def log_link(
+    family: int, parameter: float, y: Float, prior: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int
+) -> float:
+    """Counts and gamma responses with a logarithmic link, strip by strip.
+
+    Loops that sum do not store: see ``bernoulli_logit``.
+    """
+    total = 0.0
+    most = parameter * _CANCELLING if family == NEGATIVE_BINOMIAL else math.inf
+    for first in range(start, stop, _BLOCK):
+        last = min(first + _BLOCK, stop)
+        if prior.shape[0] > 0 or not is_moderate(y, eta, most, first, last):
+            total += edge_rows(family, parameter, y, prior, eta, score, fisher, first, last)
+        elif family == POISSON:
+            total += poisson_deviance(y, eta, first, last)
+            if score.shape[0] > 0:
+                poisson_score(y, eta, score, fisher, first, last)
+        elif family == GAMMA:
+            total += gamma_deviance(parameter, y, eta, first, last)
+            if score.shape[0] > 0:
+                gamma_score(parameter, y, eta, score, fisher, first, last)
+        else:
+            total += negative_binomial_deviances(parameter, y, eta, first, last)
+            if score.shape[0] > 0:
+                negative_binomial_score(parameter, y, eta, score, fisher, first, last)
     return total
 
 
@@ -151,8 +287,8 @@ def working(
             total = bernoulli_logit(y, eta, score, fisher, start, stop)
         else:
             total = binomial_logit(y, trials, prior, eta, score, fisher, start, stop)
-    elif family == POISSON and link == LOG:
-        total = poisson_log(y, prior, eta, score, fisher, start, stop)
+    elif link == LOG and family in (POISSON, GAMMA, NEGATIVE_BINOMIAL):
+        total = log_link(family, parameter, y, prior, eta, score, fisher, start, stop)
     else:
         total = any_pair(family, link, parameter, y, trials, prior, eta, score, fisher, start, stop)
     return total if math.isfinite(total) else math.inf
@@ -197,6 +333,40 @@ def fitted(
         deviance[i] = at(prior, i) * d
 
 
+@kernel(role="inner", fastmath=LANES)
+def theta_slope(theta: float, y: Float, eta: Float, start: int, stop: int) -> float:
+    """Slope of the deviance of moderate rows in the logarithm of theta."""
+    total = 0.0
+    for i in range(start, stop):
+        mu = exponential(eta[i])
+        total += 2.0 * theta * excess_over_log((y[i] + theta) / (mu + theta), (y[i] - mu) / (mu + theta))
+    return total
+
+
+@kernel(role="inner", fastmath=LANES)
+def theta_slopes(theta: float, y: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int) -> None:
+    """Slopes of the scores and Fisher weights of moderate rows."""
+    for i in range(start, stop):
+        mu = exponential(eta[i])
+        share = theta / (theta + mu)
+        spread = mu / (theta + mu)
+        score[i] = 2.0 * (mu - y[i]) * share * spread
+        fisher[i] = mu * share * spread
+
+
+@inner_kernel
+def edge_slopes(theta: float, y: Float, prior: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int) -> float:
+    """``parameter_slopes`` of other rows."""
+    total = 0.0
+    for i in range(start, stop):
+        w = at(prior, i)
+        d, s, f = row_parameter_slopes(NEGATIVE_BINOMIAL, LOG, theta, y[i], 1.0, eta[i])
+        total += w * d
+        score[i] = w * s
+        fisher[i] = w * f
+    return total
+
+
 @kernel
 def parameter_slopes(
     family: int, link: int, parameter: float, y: Float, trials: Float, prior: Float, eta: Float, score: Float, fisher: Float,
@@ -204,6 +374,15 @@ def parameter_slopes(
 ) -> float:
     """Slope of the deviance in the logarithm of the family's parameter; those of scores and Fisher weights are written."""
     total = 0.0
+    if family == NEGATIVE_BINOMIAL and link == LOG:
+        for first in range(start, stop, _BLOCK):
+            last = min(first + _BLOCK, stop)
+            if prior.shape[0] == 0 and is_moderate(y, eta, math.inf, first, last):
+                total += theta_slope(parameter, y, eta, first, last)
+                theta_slopes(parameter, y, eta, score, fisher, first, last)
+            else:
+                total += edge_slopes(parameter, y, prior, eta, score, fisher, first, last)
+        return total
     for i in range(start, stop):
         w = at(prior, i)
         d, s, f = row_parameter_slopes(family, link, parameter, y[i], at(trials, i), eta[i])

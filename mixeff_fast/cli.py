@@ -15,16 +15,23 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from mixeff_fast.families import Family
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mixeff-fast", description="Linear mixed models: certified fits, fast.")
+    parser = argparse.ArgumentParser(prog="mixeff-fast", description="Mixed models: certified fits, fast.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     fit = commands.add_parser("fit", help="fit a model and print its summary")
     fit.add_argument("data", metavar="DATA", help="a bundled data set's name, or a .csv or .parquet file")
     fit.add_argument("formula", metavar="FORMULA", help='such as "Reaction ~ Days + (Days | Subject)"')
     fit.add_argument("--ml", action="store_true", help="maximum likelihood instead of REML")
-    fit.add_argument("--weights", metavar="COL", help="column of prior weights")
+    fit.add_argument("--weights", metavar="COL", help="column of prior weights, or of trials of proportions")
+    fit.add_argument("--offset", metavar="COL", help="column that is added to the linear predictor")
+    fit.add_argument("--family", metavar="FAMILY", help="of a generalized linear mixed model, such as binomial or poisson")
+    fit.add_argument("--link", metavar="LINK", help="another link than the family's usual one, such as probit")
+    fit.add_argument("--method", metavar="METHOD", help="joint_laplace (the default) or pirls_profiled, with --family")
+    fit.add_argument("--n-agq", metavar="N", type=int, help="Gauss-Hermite nodes per dimension, with --family")
     fit.add_argument("--json", metavar="FILE", type=Path, help="write the fit's artifact here as JSON")
     commands.add_parser("datasets", help="list the bundled data sets")
     commands.add_parser("warmup", help="compile the kernels now, with a progress bar")
@@ -51,10 +58,24 @@ def read_data(name: str) -> pl.DataFrame | pl.LazyFrame:
     return datasets.load(name)
 
 
-def _fit(arguments: argparse.Namespace) -> None:
-    from mixeff_fast.models.spec import lmm
+def _family(name: str | None, link: str | None) -> Family | None:
+    from mixeff_fast.families import given_family
 
-    fit = lmm(arguments.formula, read_data(arguments.data), reml=not arguments.ml, weights=arguments.weights)
+    if name is None:
+        if link is not None:
+            raise ArgumentError("--link goes with --family", argument="link")
+        return None
+    return given_family(name, link)
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    from mixeff_fast.models.spec import compile_model
+
+    spec = compile_model(
+        arguments.formula, read_data(arguments.data), family=_family(arguments.family, arguments.link),
+        weights=arguments.weights, offset=arguments.offset,
+    )
+    fit = spec.fit(reml=False if arguments.ml else None, method=arguments.method, n_agq=arguments.n_agq)
     print(fit.summary())
     if arguments.json is not None:
         try:

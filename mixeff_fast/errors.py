@@ -121,6 +121,12 @@ class GroupingCoercionNotice(MixeffNotice):
     code = "mm_grouping_coercion_notice"
 
 
+class FactorCoercionNotice(MixeffNotice):
+    """A response of two labels was read as failure and success."""
+
+    code = "mm_factor_coercion_notice"
+
+
 class ScalingNotice(MixeffNotice):
     """Predictors on very different scales. The engine scales inside; results stay in the caller's units."""
 
@@ -149,6 +155,12 @@ class ConvergenceNotice(MixeffNotice):
     """The optimizer did not reach a point that the certificate accepts."""
 
     code = "mm_convergence_notice"
+
+
+class SeparationNotice(MixeffNotice):
+    """The fixed effects separate the two outcomes of a binomial response, so that they have no finite estimate."""
+
+    code = "mm_separation_notice"
 
 
 class KernelNotice(MixeffNotice):

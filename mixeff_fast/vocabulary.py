@@ -9,6 +9,10 @@ CovarianceFamily = Literal["scalar", "diagonal", "full", "structured"]
 GroupPath = Literal["marginal", "cell", "interaction"]
 LevelOrder = Literal["sorted", "declared", "numeric", "logical"]
 NaAction = Literal["error", "omit"]
+FamilyName = Literal["binomial", "poisson", "gamma", "inverse_gaussian", "negative_binomial", "gaussian"]
+LinkName = Literal["logit", "probit", "cloglog", "cauchit", "log", "sqrt", "identity", "inverse", "inverse_square"]
+FamilyParameter = Literal["theta", "dispersion"]
+ResponseKind = Literal["binary_numbers", "boolean", "two_level_factor", "proportions", "cbind", "numeric"]
 FitStatus = Literal[
     "converged_interior",
     "converged_boundary",
@@ -18,7 +22,9 @@ FitStatus = Literal[
     "not_assessed",
 ]
 CertificationQuality = Literal["certified", "approximate", "unavailable", "not_assessed", "failed"]
+Limit = Literal["", "theta_infinite", "dispersion_zero", "parameter_flat"]
 HessianRoute = Literal["gradient_differences", "average_information"]
+InferencePlan = Literal["auto", "none"]
 ResidualType = Literal["response", "pearson", "deviance", "working"]
 Role = Literal["sampled_unit", "item", "site", "batch", "block", "treatment", "repeated_unit", "unknown"]
 Intent = Literal["confirmatory_as_specified", "confirmatory_design_compiled", "exploratory", "predictive"]

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from mixeff_fast.schemas.base import Artifact, Count, JsonObject, Record
+from mixeff_fast.schemas.base import Artifact, Count, JsonObject, PositiveCount, Record
 from mixeff_fast.schemas.statistics import CodingRecord
 
 ArchiveKind = Literal["fit", "spec", "statistics"]
@@ -60,8 +60,17 @@ class ArgumentRecord(Record):
     column: str | None = None
 
 
+class FamilyRecord(Record):
+    """The family of a generalized linear mixed model; ``theta`` of the negative binomial where it is known."""
+
+    name: Literal["binomial", "poisson", "gamma", "inverse_gaussian", "negative_binomial", "gaussian"]
+    link: Literal["logit", "probit", "cloglog", "cauchit", "log", "sqrt", "identity", "inverse", "inverse_square"]
+    theta: float | None
+
+
 class CallRecord(Record):
-    """The arguments of the model. ``refitted``: a refit put another response in place, which lies beside the data."""
+    """The arguments of the model. ``refitted``: a refit put another response in place, which lies beside the data. ``family``
+    is None of a linear mixed model."""
 
     formula: str
     weights: ArgumentRecord
@@ -73,15 +82,33 @@ class CallRecord(Record):
     audit_columns: tuple[str, ...] | None
     intent: str
     refitted: bool
+    family: FamilyRecord | None = None
+
+
+class GlmmStateRecord(Record):
+    """Of the fit of a generalized linear mixed model, what is no array. ``nodes`` of the quadrature are per level,
+    ``quadrature_size`` these times the rows."""
+
+    method: Literal["joint_laplace", "pirls_profiled"]
+    n_agq: PositiveCount
+    inference: Literal["auto", "none"]
+    vcov_route: Literal["observed_information", "working_hessian", "unavailable"]
+    passes: Count
+    factorizations: Count
+    solves: Count
+    nodes: PositiveCount = 1
+    quadrature_size: PositiveCount = 1
 
 
 class FitStateRecord(Record):
-    """Of a fit, what is no array: its settings and its certificate, and whether its engine was one of a refit."""
+    """Of a fit, what is no array: its settings and its certificate, and whether its engine was one of a refit. ``glmm`` is None
+    of a linear mixed model."""
 
     reml: bool
     refitted: bool
     control: JsonObject
     certificate: JsonObject
+    glmm: GlmmStateRecord | None = None
 
 
 class SavedState(Artifact):
@@ -89,7 +116,7 @@ class SavedState(Artifact):
     data, by variable and position; ``evaluated`` names the variables whose values lie beside the data."""
 
     NAME: ClassVar[str] = "mixeff_fast.saved_state"
-    VERSION: ClassVar[str] = "1.0.0"
+    VERSION: ClassVar[str] = "1.2.0"
 
     kind: Literal["fit", "spec"]
     rows: Literal["kept", "elsewhere"]

@@ -27,8 +27,6 @@ class CatalogueEntry:
     reserved: str = ""
 
 
-_GLMM = "belongs to generalized linear mixed models"
-
 _ENTRIES = (
     CatalogueEntry(
         "formula_canonicalized", ("info",), ("semantic_ir",), "raw_only",
@@ -125,7 +123,8 @@ _ENTRIES = (
     CatalogueEntry(
         "not_identifiable", ("error",), ("design_audit", "certification"), "repair",
         "the data cannot tell parameters of the model apart",
-        ("reason", "group", "constant_response_levels", "repeated_levels", "varying_numeric_columns", "rank", "expected_rank"),
+        ("reason", "group", "constant_response_levels", "repeated_levels", "varying_numeric_columns", "rank", "expected_rank",
+         "source_syntax"),
     ),
     CatalogueEntry(
         "grouping_coercion", ("info",), ("semantic_ir",), "design_note",
@@ -141,6 +140,18 @@ _ENTRIES = (
     CatalogueEntry(
         "predictor_scales", ("info",), ("semantic_ir",), "design_note", "numeric predictors have very different scales",
         ("standard_deviations",),
+    ),
+    CatalogueEntry(
+        "factor_response", ("info",), ("semantic_ir",), "design_note",
+        "a factor is the response of a binomial model: its second level is success", ("column", "failure", "success"),
+    ),
+    CatalogueEntry(
+        "zero_trials", ("info",), ("semantic_ir",), "design_note", "rows of a binomial response have no trials", ("n_rows",),
+    ),
+    CatalogueEntry(
+        "observation_level_effect", ("info", "warning"), ("design_audit",), "design_note",
+        "a random intercept has one level per row, in a model that is not linear",
+        ("reason", "group", "source_syntax", "n_levels", "family"),
     ),
     CatalogueEntry(
         "covariance_reduced", ("info",), ("certification",), "design_note",
@@ -178,19 +189,20 @@ _ENTRIES = (
     CatalogueEntry(
         "binomial_separation", ("warning",), ("certification",), "repair",
         "a combination of columns tells successes from failures: the coefficients have no finite estimate",
-        ("separation_kind", "columns", "n_separated", "n_rows", "column", "value", "n_at_value"), reserved=_GLMM,
+        ("separation_kind", "columns", "n_separated", "n_rows", "column", "value", "n_at_value"),
     ),
     CatalogueEntry(
         "separation_check_skipped", ("info",), ("certification",), "raw_only", "separation was not looked for, and why",
-        ("reason", "n_rows", "n_columns"), reserved=_GLMM,
+        ("reason", "n_rows", "n_columns"),
     ),
     CatalogueEntry(
         "invalid_agq_request", ("error",), ("optimization",), "repair",
-        "adaptive quadrature was asked for where it is not defined", ("n_agq", "n_terms", "reason"), reserved=_GLMM,
+        "adaptive quadrature was asked for where it is not defined", ("n_agq", "n_terms", "reason"),
+        reserved="it is a typed error before there is a fit",
     ),
     CatalogueEntry(
         "pirls_failure", ("error",), ("optimization",), "fit_note", "the inner solve failed at the final parameters",
-        ("reason",), reserved=_GLMM,
+        ("reason",),
     ),
     CatalogueEntry(
         "inference_unavailable", ("info", "warning"), ("inference",), "fit_note", "a quantity could not be certified",

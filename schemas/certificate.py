@@ -30,12 +30,14 @@ class OptimizerStop(Record):
 
 
 class ParameterSpace(Record):
-    """Covariance parameters on the face the optimum lies on, and those held at zero."""
+    """Covariance parameters on the face the optimum lies on, and those held at zero. ``n_beside``: fixed effects and parameters
+    of a family that are searched together with them."""
 
     n_theta: Count
     n_free: Count
     n_boundary: Count
     boundary_indices: tuple[Count, ...]
+    n_beside: Count = 0
 
 
 class SampleSize(Record):
@@ -111,8 +113,17 @@ class RankCheck(Record):
 Check = Annotated[GradientCheck | BoundaryCheck | HessianCheck | RankCheck, Field(discriminator="check")]
 
 
+class InnerSolve(Record):
+    """The conditional modes at the optimum: the decrement of their own penalized deviance (None where it is not finite), and
+    the largest with which modes are accepted. Where none are accepted, the objective counts as infinite."""
+
+    newton_decrement: float | None
+    tolerance: NonNegative
+    converged: bool
+
+
 class OptimizerCertificate(Record):
-    """Evidence that the fit is an optimum, and the verdict drawn from it."""
+    """Evidence that the fit is an optimum, and the verdict drawn from it. ``inner`` is None of a linear mixed model."""
 
     status: FitStatus
     quality: Quality
@@ -127,6 +138,7 @@ class OptimizerCertificate(Record):
     hessian: HessianEvidence
     cones: tuple[ConeRecord, ...]
     checks: tuple[Check, ...]
+    inner: InnerSolve | None = None
 
 
 class OptimizerVerdict(Record):

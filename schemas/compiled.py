@@ -23,13 +23,32 @@ LevelOrder = Literal["sorted", "declared", "numeric", "logical"]
 
 
 class ModelBoundary(Record):
-    """What kind of model this is, and which objective its optimizer minimizes."""
+    """What kind of model this is, and which objective its optimizer minimizes.
+
+    ``family_parameter`` is a dispersion or the theta of the negative binomial, ``family_parameter_value`` its value where it is
+    known and not estimated; None where the family has none.
+    """
 
     model_kind: Literal["linear_mixed_model", "generalized_linear_mixed_model"]
     response_distribution: str
     link: str
-    objective_approximation: Literal["exact_gaussian", "laplace", "pirls", "adaptive_gauss_hermite"]
+    objective_approximation: Literal["exact_gaussian", "chosen_by_fit", "laplace", "pirls", "adaptive_gauss_hermite"]
     optimizer_certificate_scope: Literal["exact_objective", "approximated_objective"]
+    family_parameter: Literal["theta", "dispersion"] | None = None
+    family_parameter_status: Literal["estimated", "known"] | None = None
+    family_parameter_value: NonNegative | None = None
+
+
+class ResponseRecord(Record):
+    """How the response was read. ``failure`` and ``success`` are the labels of a Boolean or of a factor; ``n_trials`` is the
+    number of trials of all rows of a binomial response, ``n_zero_trials`` the number of rows without any."""
+
+    name: str
+    kind: Literal["binary_numbers", "boolean", "two_level_factor", "proportions", "cbind", "numeric"]
+    failure: str | None
+    success: str | None
+    n_trials: Count | None
+    n_zero_trials: Count
 
 
 class LevelRecord(Record):
@@ -100,7 +119,7 @@ class CompilationRecord(Record):
 
 class CompiledModelArtifact(Artifact):
     NAME: ClassVar[str] = "mixeff_fast.compiled_model_artifact"
-    VERSION: ClassVar[str] = "1.0.0"
+    VERSION: ClassVar[str] = "1.1.0"
 
     model_boundary: ModelBoundary
     requested_formula: str
@@ -124,3 +143,4 @@ class CompiledModelArtifact(Artifact):
     plan: FactorizationPlan
     reproducibility: CompilationRecord
     diagnostics: tuple[Diagnostic, ...]
+    response_coding: ResponseRecord | None = None

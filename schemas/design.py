@@ -118,9 +118,10 @@ class InformationBudget(Record):
     """Whether the data can be expected to tell a term's covariance parameters.
 
     ``expected_standard_error`` is that of the standard deviation of the effects in the worst direction, relative to its
-    size, where effects vary as much as residuals: from the design alone. None where the design cannot tell the parameters,
-    or it was not worked out. ``diagonal_status`` is the status of the same columns without correlations, for a full covariance
-    of two or more.
+    size, where effects vary as much as residuals, or in a family without a dispersion have a standard deviation of 1 on the
+    scale of the link: from the design and, there, the mean response. None where the design cannot tell the parameters, or it
+    was not worked out. ``diagonal_status`` is the status of the same columns without correlations, for a full covariance of
+    two or more. ``most_effects`` is how many random effects of one term so many rows bear.
     """
 
     n_levels: Count
@@ -135,6 +136,7 @@ class InformationBudget(Record):
     status: BudgetStatus
     diagonal_status: BudgetStatus | None
     reason: str
+    most_effects: Count | None = None
 
 
 class RandomTermAudit(Record):

@@ -22,6 +22,7 @@ DiagnosticCode = Literal[
     "optimizer_recovery", "inference_unavailable", "unsupported", "scope_note", "support_note", "syntax_expansion",
     "covariance_assumption", "structural_refusal", "design_weak_identifiability", "disconnected_design",
     "separation_check_skipped", "grouping_coercion", "unused_levels", "rows_omitted", "predictor_scales",
+    "factor_response", "zero_trials", "observation_level_effect",
 ]
 
 

@@ -9,14 +9,16 @@ from mixeff_fast.schemas.certificate import ConvergenceVerdict, OptimizerCertifi
 from mixeff_fast.schemas.compiled import CompiledModelArtifact
 from mixeff_fast.schemas.covariance import EffectiveCovariance, VarCorrRow
 from mixeff_fast.schemas.diagnostics import Diagnostic
+from mixeff_fast.schemas.glmm import GlmmFit
 from mixeff_fast.schemas.inference import FixedEffectCovarianceMatrix, FixedEffectInferenceTable, InferenceRoute
 from mixeff_fast.schemas.parameters import ParameterTrace
 from mixeff_fast.schemas.policy import CovarianceTransition, ModelState, Reduction
 
 
 class FitSummary(Record):
-    """The numbers that describe a fit as a whole. ``objective`` is -2 log-likelihood, or the REML criterion. None where a
-    number is not finite, as when a model fits its response exactly."""
+    """The numbers that describe a fit as a whole. ``objective`` is -2 log-likelihood, or the REML criterion; of a generalized
+    linear mixed model an approximation of the former. ``sigma`` is the root of the dispersion, None of a family that has none.
+    None where a number is not finite, as when a model fits its response exactly."""
 
     formula: str
     criterion: Literal["ML", "REML"]
@@ -47,7 +49,8 @@ class FitRecord(Record):
 
 
 class FitArtifact(Artifact):
-    """``fixed_effects`` has the Wald test of each coefficient; ``inference_routes`` what every other route would do."""
+    """``fixed_effects`` has the Wald test of each coefficient; ``inference_routes`` what every other route would do; ``glmm``
+    is None of a linear mixed model."""
 
     NAME: ClassVar[str] = "mixeff_fast.fit_artifact"
     VERSION: ClassVar[str] = "1.1.0"
@@ -68,3 +71,4 @@ class FitArtifact(Artifact):
     verdict: ConvergenceVerdict
     reproducibility: FitRecord
     diagnostics: tuple[Diagnostic, ...]
+    glmm: GlmmFit | None = None

@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mixeff_fast.compile import CompiledModel, RandomBlock, check_saturation, compile_lmm
+from mixeff_fast.compile import CompiledModel, RandomBlock, check_saturation, compile_rows
 from mixeff_fast.fit.control import DEFAULT_CONTROL
-from mixeff_fast.fit.engine import Engine, lower_product
+from mixeff_fast.fit.coordinates import lower_product
+from mixeff_fast.fit.engine import Engine
 from mixeff_fast.formula import model_formula
 from mixeff_fast.frame import build_frame
 from tests.oracle import Block, Problem
@@ -109,6 +110,6 @@ def bridge(problem: Problem, double_bar: Sequence[bool] = (False,)) -> Bridge:
     data = pl.DataFrame(columns)
     text = f"y ~ {' + '.join(fixed + terms)}"
     frame = build_frame(data, model_formula(text), weights=problem.weights, offset=problem.offset)
-    model = compile_lmm(frame)
+    model = compile_rows(frame)
     check_saturation(model)
     return Bridge(problem, data, text, model, tuple(places))

@@ -50,7 +50,7 @@ def fit(loaded, reml):
     time.sleep(how["seconds"])
 
 def facts(fitted):
-    return {"loglik": how["loglik"], "evaluations": 7, "converged": True}
+    return {"loglik": how["loglik"], "evaluations": 7, "converged": True} | how.get("counted", {})
 
 def prepare(loaded, reml):
     note(f"prepares {'REML' if reml else 'ML'}")
@@ -109,5 +109,5 @@ def measured(engine: str, *turns: float, loglik: float | None = -10.0, criterion
     return Attempt(engine, criterion, rounds=[[turn] for turn in turns], loglik=loglik)
 
 
-def a_row(*attempts: Attempt, goal: Goal | None = None) -> Row:
-    return Row("toy", "a toy | with a bar", "y ~ x + (1 | g)", 20, "warm", attempts, goal)
+def a_row(*attempts: Attempt, goal: Goal | None = None, likelihood: str = "") -> Row:
+    return Row("toy", "a toy | with a bar", "y ~ x + (1 | g)", 20, "warm", attempts, goal, likelihood)

@@ -107,6 +107,34 @@ def six_by_three() -> pl.DataFrame:
     return pl.DataFrame({"y": y, "x": x, "group": labels("g", group)})
 
 
+def one_row_apart(outcomes: int = 1) -> pl.DataFrame:
+    """A thousand outcomes in twenty groups; x2 is 1 in ``outcomes`` rows, the first of which are failures and successes by
+    turns."""
+    rng = np.random.default_rng(124)
+    g, x = np.repeat(np.arange(20), 50), rng.normal(size=1000)
+    eta = 0.3 + 0.5 * x + 0.6 * rng.normal(size=20)[g]
+    y = (rng.random(1000) < 1.0 / (1.0 + np.exp(-eta))).astype(float)
+    x2 = np.zeros(1000)
+    x2[:outcomes] = 1.0
+    y[:outcomes] = np.arange(outcomes) % 2
+    return pl.DataFrame({"y": y, "x": x, "x2": x2, "g": labels("g", g)})
+
+
+def gamma_without_groups() -> pl.DataFrame:
+    """Waiting times in which the groups have next to no part."""
+    rng = np.random.default_rng(644)
+    g, x = np.repeat(np.arange(25), 8), rng.normal(size=200)
+    mu = np.exp(-1.0 + 0.3 * x + 1e-3 * rng.normal(size=25)[g])
+    return pl.DataFrame({"y": rng.gamma(3.0, mu / 3.0), "x": x, "g": labels("g", g)})
+
+
+def overdispersed() -> pl.DataFrame:
+    rng = np.random.default_rng(12)
+    g, x = np.repeat(np.arange(30), 8), rng.normal(size=240)
+    mu = np.exp(0.8 + 0.4 * x + 0.5 * rng.normal(size=30)[g])
+    y = rng.negative_binomial(2.0, 2.0 / (2.0 + mu))
+    return pl.DataFrame({"y": y, "x": x, "g": labels("g", g), "row": labels("r", np.arange(240) + 100)})
+
 
 GOLDEN = {
     "penicillin": Golden("diameter ~ 1 + (1 | plate) + (1 | sample)", lambda: mf.datasets.load("Penicillin")),
@@ -129,6 +157,15 @@ GOLDEN = {
     "interior_scalar": Golden("Yield ~ 1 + (1 | Batch)", lambda: mf.datasets.load("Dyestuff")),
     "exploratory": Golden("Reaction ~ Days + (Days | Subject)", lambda: mf.datasets.load("sleepstudy"),
                           {"intent": "exploratory"}),
+    "cbpp": Golden("cbind(incidence, size - incidence) ~ period + (1 | herd)", lambda: mf.datasets.load("cbpp"),
+                   {"family": "binomial"}),
+    "separated": Golden("y ~ x + x2 + (1 | g)", one_row_apart, {"family": "binomial"}),
+    "both_outcomes": Golden("y ~ x + x2 + (1 | g)", lambda: one_row_apart(2), {"family": "binomial"}),
+    "without_the_column": Golden("y ~ x + (1 | g)", one_row_apart, {"family": "binomial"}),
+    "gamma_near_zero": Golden("y ~ x + (1 | g)", gamma_without_groups, {"family": "gamma"}),
+    "one_level_per_row": Golden("y ~ x + (1 | g) + (1 | row)", overdispersed, {"family": "poisson"}),
+    "negative_binomial": Golden("y ~ x + (x | g)", overdispersed, {"family": "negative_binomial"}),
+    "exploratory_family": Golden("y ~ x + (1 | g)", overdispersed, {"family": "poisson", "intent": "exploratory"}),
 }
 
 
@@ -139,5 +176,5 @@ def golden_spec(name: str) -> mf.ModelSpec:
 
 
 @cache
-def golden_fit(name: str) -> mf.LinearMixedModel:
+def golden_fit(name: str) -> Any:
     return golden_spec(name).fit()

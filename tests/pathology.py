@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
+
+import mixeff_fast as mf
 
 SEEDS = (1, 2, 3)
 INTERIOR, BOUNDARY, REDUCED = "converged_interior", "converged_boundary", "converged_reduced_rank"
@@ -32,6 +35,12 @@ class Pathology:
     statuses: frozenset[str]
     told: frozenset[str] = frozenset()
     untold: frozenset[str] = frozenset()
+    family: str | None = None
+
+    def fit(self, seed: int) -> Any:
+        """Fit the model to what the seed gives."""
+        data = self.make(seed)
+        return mf.lmm(self.formula, data) if self.family is None else mf.glmm(self.formula, data, self.family)
 
 
 def slopes(sizes: list[int], sigma_g: Covariance, seed: int, *, beta: tuple[float, float] = (1.0, 2.0), sigma: float = 1.0,
@@ -88,8 +97,44 @@ def exact(seed: int) -> pl.DataFrame:
     return slopes([6] * 30, ((4.0, 4.0), (4.0, 4.0)), seed, sigma=0.0)
 
 
+def outcomes(groups: int, size: int, shift: float, slope: float, sd: float, seed: int) -> pl.DataFrame:
+    """Binary outcomes with a random intercept on the scale of the logit."""
+    rng = np.random.default_rng(seed)
+    g = np.repeat(np.arange(groups), size)
+    x = rng.normal(size=len(g))
+    eta = shift + slope * x + sd * rng.normal(size=groups)[g]
+    y = rng.random(len(g)) < 1.0 / (1.0 + np.exp(-np.clip(eta, -700.0, 700.0)))
+    return pl.DataFrame({"y": y.astype(float), "x1": x, "g": [f"g{i:02d}" for i in g]})
+
+
+def set_apart(seed: int) -> pl.DataFrame:
+    """A treatment under which all of many rows succeed."""
+    data = outcomes(30, 20, 0.0, 0.5, 1.0, seed).with_columns(x2=(pl.int_range(pl.len()) % 20 < 3).cast(pl.Float64))
+    return data.with_columns(y=pl.when(pl.col("x2") == 1.0).then(1.0).otherwise("y"))
+
+
+def counts(groups: int, size: int, seed: int, spread: float = 0.0, empty: bool = False) -> pl.DataFrame:
+    """Counts with a random intercept, variation between rows that no family has, and a level of ``f`` without any count."""
+    rng = np.random.default_rng(seed)
+    g = np.repeat(np.arange(groups), size)
+    x = rng.normal(size=len(g))
+    y = rng.poisson(np.exp(0.7 + 0.3 * x + 0.5 * rng.normal(size=groups)[g] + spread * rng.normal(size=len(g))))
+    f = np.arange(len(g)) % 3
+    y = np.where(empty & (f == 2), 0, y)
+    return pl.DataFrame({"y": y, "x1": x, "f": [f"f{i}" for i in f], "g": [f"g{i:02d}" for i in g]})
+
+
+def waits(seed: int) -> pl.DataFrame:
+    """Waiting times between nanoseconds and years."""
+    rng = np.random.default_rng(seed)
+    g = np.repeat(np.arange(12), 8)
+    return pl.DataFrame({"y": np.exp(6.0 * rng.normal(size=96)), "x1": rng.normal(size=96), "g": [f"g{i:02d}" for i in g]})
+
+
 BALANCED = [6] * 30
 SLOPE = "y ~ 1 + x1 + (1 + x1 | g)"
+INTERCEPT = "y ~ x1 + (1 | g)"
+SEPARATED = frozenset({"binomial_separation"})
 CROSSED = "y ~ 1 + (1 | g) + (1 | h)"
 CORPUS = (
     Pathology("easy", lambda s: slopes(BALANCED, EASY, s), SLOPE, frozenset({INTERIOR})),
@@ -115,4 +160,23 @@ CORPUS = (
     Pathology("crossed_sparse_connected", sparse, CROSSED, frozenset({INTERIOR, BOUNDARY}),
               untold=frozenset({"disconnected_design"})),
     Pathology("exact_unit_correlation", exact, SLOPE, frozenset({"not_identifiable"}), told=frozenset({"not_identifiable"})),
+    Pathology("extreme_prevalence_negative_5", lambda s: outcomes(30, 20, -5.0, 0.5, 1.0, s), INTERCEPT,
+              frozenset({INTERIOR, BOUNDARY}), untold=SEPARATED, family="binomial"),
+    Pathology("separation_extreme_prevalence_negative_15", lambda s: outcomes(30, 20, -15.0, 0.0, 1.0, s), INTERCEPT,
+              frozenset({"FitError"}), family="binomial"),
+    Pathology("fe_separation_extreme_slope", lambda s: outcomes(30, 20, 0.0, 1e6, 1.0, s), INTERCEPT,
+              frozenset({"not_identifiable", "not_optimized"}), told=SEPARATED, family="binomial"),
+    Pathology("fe_separation_one_column", set_apart, "y ~ x1 + x2 + (1 | g)",
+              frozenset({"not_identifiable", "not_optimized"}), told=SEPARATED, family="binomial"),
+    Pathology("conditional_separation_rare_events", lambda s: outcomes(20, 4, -1.5, 0.5, 0.0, s), INTERCEPT,
+              frozenset({INTERIOR, BOUNDARY}), untold=SEPARATED, family="binomial"),
+    Pathology("small_clusters", lambda s: outcomes(60, 3, 0.0, 0.5, 1.0, s), INTERCEPT, frozenset({INTERIOR, BOUNDARY}),
+              untold=SEPARATED, family="binomial"),
+    Pathology("overdispersed_counts", lambda s: counts(20, 8, s, spread=1.0), INTERCEPT, frozenset({INTERIOR, BOUNDARY}),
+              family="poisson"),
+    Pathology("a_level_without_counts", lambda s: counts(20, 8, s, empty=True), "y ~ f + (1 | g)",
+              frozenset({"not_identifiable", "not_optimized"}), family="poisson"),
+    Pathology("counts_without_overdispersion", lambda s: counts(20, 8, s), INTERCEPT,
+              frozenset({INTERIOR, BOUNDARY, "not_identifiable", "not_optimized"}), family="negative_binomial"),
+    Pathology("waiting_times_over_all_scales", waits, INTERCEPT, frozenset({INTERIOR, BOUNDARY}), family="gamma"),
 )

@@ -27,7 +27,7 @@ from mixeff_fast.models.access import _PIECES
 
 Call = dict[str, Any]
 Values = dict[str, Any]
-MODELS = (mf.ModelSpec, mf.LinearMixedModel, mf.PreparedModel)
+MODELS = (mf.ModelSpec, mf.LinearMixedModel, mf.GeneralizedLinearMixedModel, mf.PreparedModel)
 LONG = 2000
 
 
@@ -59,7 +59,7 @@ CALLS: dict[str, Callable[[Any], list[Call]] | None] = {
     "diagnostics": lambda _: [{}, {"severity": "info"}, {"stage": "design_audit"}],
     "extract_aic": lambda _: [{}, {"k": 3.0}],
     "get_me": lambda _: [{"name": name} for name in _PIECES],
-    "lincomb": lambda fit: [{"weights": _last(fit)[0]}],
+    "lincomb": lambda fit: [{"weights": row} for row in _last(fit)[:1]],
     "loglik_at": lambda _: [{}, {"reml": True}, {"reml": False}],
     "model_matrix": lambda _: [{"type": "fixed"}, {"type": "random"}],
     "predict": lambda fit: [{}, {"re_form": "population"}, {"newdata": _newdata(fit)}],

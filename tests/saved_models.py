@@ -41,6 +41,58 @@ def crossed(n: int = 240, seed: int = 3) -> pl.DataFrame:
     )
 
 
+def outcomes(n: int = 240, seed: int = 4) -> pl.DataFrame:
+    """The same with responses that families other than the Gaussian with its identity have."""
+    data = crossed(n)
+    rng = np.random.default_rng(seed)
+    level = (data["k"].to_numpy() / 10.0 - 5.5) / 6.0
+    eta = 0.4 * (data["x"].to_numpy() - 5.0) * (1.0 + rng.normal(size=12)[data["k"].to_numpy() // 10]) + level
+    tries = rng.integers(1, 9, n)
+    won = rng.binomial(tries, 1.0 / (1.0 + np.exp(-eta)))
+    mu = np.exp(0.5 + 0.3 * eta)
+    return data.with_columns(
+        tries=pl.Series(tries), won=pl.Series(won), share=pl.Series(won / tries), count=pl.Series(rng.poisson(mu)),
+        over=pl.Series(rng.negative_binomial(2.0, 2.0 / (2.0 + mu))), amount=pl.Series(rng.gamma(3.0, mu / 3.0)),
+        late=pl.Series(rng.wald(mu, 4.0)), grown=pl.Series(mu + 0.2 * rng.normal(size=n)), never=pl.Series(np.arange(n) == 7),
+        label=pl.Series(np.where(won > 0, "yes", "no"), dtype=pl.Enum(["no", "yes"])), plain=pl.Series(rng.poisson(2.0, n)),
+    ).with_columns(label=pl.when(pl.col("never")).then(pl.lit("no")).otherwise(pl.col("label")).cast(pl.Enum(["no", "yes"])))
+
+
+def _families() -> dict[str, Any]:
+    """Fits and compiled models of families by name."""
+    data = outcomes()
+    counts = mf.glmm("count ~ x + (1 | g) + offset(log(z))", data, "poisson", weights="w")
+    return {
+        "binomial": mf.glmm("cbind(won, tries - won) ~ x + (x | g)", data, "binomial"),
+        "proportions": mf.glmm("share ~ a + (1 | g) + (1 | h)", data, mf.binomial("probit"), weights="tries"),
+        "labels": mf.glmm("label ~ x + (1 | g)", data, mf.binomial("cauchit")),
+        "booleans": mf.glmm("t ~ scale(x) + (1 | g:a)", data, mf.binomial("cloglog"), offset=pl.col("o") * 0.1),
+        "counts": counts,
+        "counts_refit": counts.refit(data["plain"]),
+        "roots": mf.glmm("count ~ poly(x, 2) + a + (1 | g/t)", data, mf.poisson("sqrt"), control=mf.control(start=[0.3, 0.1])),
+        "overdispersed": mf.glmm("over ~ x + (1 | g)", data, "negative_binomial"),
+        "known_size": mf.glmm("over ~ x + (x || g)", data, mf.negative_binomial(theta=2.0)),
+        "amounts": mf.glmm("amount ~ x + (x | g)", data, "gamma", weights="w"),
+        "waiting": mf.glmm("late ~ x + holes + (1 | g)", data, mf.inverse_gaussian("log"), na_action="omit",
+                           subset=np.arange(240) % 7 > 0),
+        "growth": mf.glmm("grown ~ x + (1 | g)", data.lazy(), mf.gaussian("log"), audit_columns=["h"]),
+        "profiled": mf.glmm("cbind(won, tries - won) ~ x + (1 | g)", data, "binomial", method="pirls_profiled"),
+        "profiled_size": mf.glmm("over ~ x + (1 | g)", data, "negative_binomial", method="pirls_profiled"),
+        "quadrature": mf.glmm("cbind(won, tries - won) ~ x + (1 | g)", data, "binomial", n_agq=7),
+        "quadrature_slopes": mf.glmm("over ~ x + (x | g)", data, "negative_binomial", n_agq=3),
+        "without_inference": mf.glmm("t ~ x + (1 | g)", data, "binomial", inference="none"),
+        "flat": mf.glmm("plain ~ a + (1 | h)", data, "poisson"),
+        "separated": mf.glmm("label ~ never + (1 | g)", data, "binomial"),
+        "twice": mf.glmm("won ~ x + twice + (1 | g)", data, "poisson"),
+        "no_fixed_effects": mf.glmm("count ~ 0 + (1 | g)", data, "poisson"),
+        "stopped": mf.glmm("count ~ x + (x | g)", data, "poisson", control=mf.control(max_evaluations=1)),
+        "without_modes": mf.glmm("count ~ x + (1 | g)", data, "poisson", control=mf.control(start=[1e8])),
+        "as_small_as_its_design": mf.glmm("count ~ x + (1 + q | g)", data.with_columns(q=pl.col("k") / 10.0), "poisson",
+                                          intent="confirmatory_design_compiled"),
+        "family_spec": mf.compile_model("share ~ x + (x | g)", data, family="binomial", weights="tries"),
+    }
+
+
 def _streamed(formula: str, **arguments: Any) -> Any:
     with mock.patch.object(door, "STREAM_ROWS", 50):
         return mf.lmm(formula, crossed().lazy(), **arguments)
@@ -87,6 +139,7 @@ def models() -> dict[str, Any]:
                               intent="confirmatory_design_compiled"),
             "spec": mf.compile_model("y ~ x + a + (x | g)", data, audit_columns=["h", "t"]),
             "streamed_spec": _streamed("y ~ x + (1 | g) + (1 | h)").spec,
+            **_families(),
         }
 
 

@@ -22,6 +22,7 @@ from mixeff_fast.report.wording import words
 from mixeff_fast.schemas.audit import AuditReport, Section, Tag
 from mixeff_fast.schemas.fit import FitArtifact
 from tests.golden_models import GOLDEN, golden_spec
+from tests.saved_models import outcomes
 from tests.test_messages import ADVICE
 
 HOSTILE = "<script>alert('1')</script> & {0} ~/\""
@@ -73,6 +74,11 @@ def rich() -> mf.ModelSpec:
     return mf.compile_model("y ~ f + (f | g)", grouped(6, 4).with_columns(f=pl.Series(["a", "b", "c"] * 8)))
 
 
+def without_trials() -> pl.DataFrame:
+    first = pl.int_range(pl.len()) < 3
+    return outcomes().with_columns(won=pl.when(first).then(0).otherwise("won"), tries=pl.when(first).then(0).otherwise("tries"))
+
+
 def load(formula: str, name: str, **arguments: Any) -> Callable[[], mf.ModelSpec]:
     return lambda: mf.compile_model(formula, mf.datasets.load(name), **arguments)
 
@@ -92,10 +98,26 @@ SPECS: dict[str, Callable[[], mf.ModelSpec]] = {
     "disconnected": disconnected,
     "unmodelled": unmodelled,
     "hostile": hostile,
+    "proportions": lambda: mf.compile_model("share ~ a + (1 | g) + (1 | h)", outcomes(), family=mf.binomial("probit"),
+                                            weights="tries"),
+    "labels": lambda: mf.compile_model("label ~ x + (1 | g)", outcomes(), family="binomial"),
+    "known size": lambda: mf.compile_model("over ~ x + (x || g)", outcomes(), family=mf.negative_binomial(theta=2.0)),
+    "amounts": lambda: mf.compile_model("amount ~ x + (x | g)", outcomes(), family="gamma", offset="o"),
+    "no fixed effects of a family": lambda: mf.compile_model("count ~ 0 + (1 | g)", outcomes(), family="poisson"),
+    "no trials": lambda: mf.compile_model("cbind(won, tries - won) ~ x + (1 | g)", without_trials(), family="binomial"),
 }
 BATCHES = "batches"
 NAMES = [*SPECS, BATCHES]
 STOPPED = "stopped"
+# fits of models that are fitted in another way elsewhere here: by name, the model and how it is fitted
+OTHERWISE: dict[str, tuple[str, dict[str, Any]]] = {
+    STOPPED: ("sleepstudy", {"control": mf.control(max_evaluations=2)}),
+    "profiled": ("cbpp", {"method": "pirls_profiled"}),
+    "quadrature": ("amounts", {"n_agq": 5}),
+    "without inference": ("cbpp", {"inference": "none"}),
+    "stopped family": ("amounts", {"control": mf.control(max_evaluations=1)}),
+    "without modes": ("no fixed effects of a family", {"control": mf.control(start=[1e8])}),
+}
 
 
 @cache
@@ -108,17 +130,18 @@ def spec(name: str) -> mf.ModelSpec:
 
 
 @cache
-def fitted(name: str) -> mf.LinearMixedModel:
+def fitted(name: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if name == BATCHES:
             return mf.sufficient_statistics("y ~ x + (x | g)", grouped().lazy()).fit()
-        if name == STOPPED:
-            return spec("sleepstudy").fit(control=mf.control(max_evaluations=2))
+        if name in OTHERWISE:
+            model, how = OTHERWISE[name]
+            return spec(model).fit(**how)
         return spec(name).fit()
 
 
-CASES = [(kind, name) for name in NAMES for kind in ("spec", "fit")] + [("fit", STOPPED)]
+CASES = [(kind, name) for name in NAMES for kind in ("spec", "fit")] + [("fit", name) for name in OTHERWISE]
 
 
 def subject(kind: str, name: str) -> Any:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import mixeff_fast as mf
 from mixeff_fast import errors
 from mixeff_fast.errors import ArgumentError, DataError, FormulaError, MixeffError, MixeffNotice
+from tests.bad_families import FAMILIES
 from tests.bad_input import (
     ACCEPTED,
     ARGUMENTS,
@@ -55,7 +56,7 @@ def no_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_optimizer")
 @pytest.mark.filterwarnings("ignore::mixeff_fast.errors.MixeffNotice")
-@pytest.mark.parametrize("case", [*FORMULAS, *DATA_RULES, *SOURCES, *ARGUMENTS, *METHODS], ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [*FORMULAS, *DATA_RULES, *SOURCES, *ARGUMENTS, *METHODS, *FAMILIES], ids=lambda case: case.id)
 def test_refused(case: Refusal) -> None:
     with pytest.raises(MixeffError) as caught:
         case.call()
@@ -85,7 +86,7 @@ def test_every_error_and_notice_is_documented() -> None:
     for each in classes:
         if each not in (MixeffError, MixeffNotice, Exception):
             assert f"`{each.__name__}`, `{each.code}`" in page
-    for case in (*FORMULAS, *DATA_RULES, *SOURCES, *ARGUMENTS, *METHODS):
+    for case in (*FORMULAS, *DATA_RULES, *SOURCES, *ARGUMENTS, *METHODS, *FAMILIES):
         assert all(f"`{name}`" in page for name in case.fields)
         assert f"`{case.fields.get('reason_code', 'reason_code')}`" in page or case.error is ArgumentError
 

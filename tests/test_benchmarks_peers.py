@@ -18,7 +18,7 @@ from benchmarks.peers.judge import judge
 from benchmarks.peers.run import Settings, run_row
 from benchmarks.peers.session import Session, WorkerFailed
 from benchmarks.peers.table import markdown
-from benchmarks.shapes import SHAPES, Shape, Term
+from benchmarks.shapes import SHAPES, Likelihood, Shape, Term
 from tests.fake_engines import TOY, Fakes
 
 
@@ -136,6 +136,38 @@ class TestTasks:
         assert fakes.run(repeats=1, scale=0.5)["small", "REML"].status == "measured"
 
 
+class TestGeneralized:
+    SHAPE = dataclasses.replace(TOY, likelihood=Likelihood("binomial", "probit"))
+
+    def test_we_are_measured_once(self, fakes: Fakes) -> None:
+        fakes.add(OURS)
+        fakes.add("lme4")
+        attempts = fakes.run(self.SHAPE, repeats=1)
+        assert set(attempts) == {(OURS, "ML"), ("lme4", "ML")}
+        assert fakes.asked()[-2:] == [f"{OURS} ML", "lme4 ML"]
+        assert fakes.row.likelihood == "binomial (probit), Laplace"
+
+    def test_another_criterion_comes_with_its_reason(self, fakes: Fakes) -> None:
+        fakes.add(OURS)
+        fakes.add("glmm")
+        fakes.add("statsmodels")
+        attempts = fakes.run(self.SHAPE, repeats=1)
+        assert attempts["glmm", "another"].status == "measured"
+        assert "observed curvature" in attempts["glmm", "another"].reason
+        assert attempts["statsmodels", "ML"].status == "cannot fit"
+
+    def test_what_evaluations_were_made_of(self, fakes: Fakes) -> None:
+        fakes.add(OURS, counted={"passes": 50, "factorizations": 20, "gradients": 3})
+        (attempt,) = fakes.run(self.SHAPE, repeats=1).values()
+        assert (attempt.passes, attempt.factorizations, attempt.gradients) == (50, 20, 3)
+
+    def test_processor_time(self, fakes: Fakes) -> None:
+        fakes.add(OURS, seconds=0.05)
+        (attempt,) = fakes.run(repeats=1).values()
+        assert attempt.cpu_seconds is not None
+        assert 0 <= attempt.cpu_seconds < 0.05
+
+
 class TestStarts:
     def test_every_fit_has_a_process_of_its_own(self, fakes: Fakes) -> None:
         fakes.add(OURS)
@@ -223,13 +255,27 @@ class TestFailures:
             for name in PEERS
         }
         refits = {"refit_small", "refit_slopes", "refit_crossed"}
-        assert not refused["glmm"] | refused["lme-python"] | refused["mixedlm"]
-        assert refused["lme4"] == {"4"}
-        assert refused["glmmTMB"] == {"4", "stream_5m"} | refits
-        assert {"5", "6", "7", "nested"} < refused["mixedlm-rs"]
-        assert refused["statsmodels"] == {"4", "stream_5m", "7", "crossed_slopes"} | refits
-        assert {"1", "2", "7"} < refused["gpboost"]
-        assert not refused["gpboost"] & {"5", "6", "scalar", "nested"}
+        generalized = {key for key, shape in SHAPES.items() if shape.likelihood is not None}
+        agq, profiled = {"cbpp_agq", "bernoulli_agq"}, {"cbpp_profiled", "verbagg_profiled"}
+        unlike = {"gamma", "negative_binomial"}
+        assert refused["glmm"] == profiled
+        assert refused["glmm-wald"] == set(SHAPES) - {"9", "poisson", "poisson_slopes", "poisson_nested"}
+        assert refused["lme-python"] == generalized - profiled
+        assert refused["mixedlm"] == unlike
+        assert refused["lme4"] == {"4"} | unlike
+        assert refused["glmmTMB"] == {"4", "stream_5m"} | refits | agq | profiled
+        assert {"5", "6", "7", "nested"} | generalized < refused["mixedlm-rs"]
+        assert refused["statsmodels"] == {"4", "stream_5m", "7", "crossed_slopes"} | refits | generalized
+        assert {"1", "2", "7", "bernoulli_slopes", "poisson_slopes"} | agq | profiled < refused["gpboost"]
+        assert not refused["gpboost"] & {"5", "6", "scalar", "nested", "8", "9", "10", "gamma", "negative_binomial", "cbpp"}
+
+    def test_criteria_that_are_not_ours(self) -> None:
+        another = {
+            (name, key) for name in PEERS for key, shape in SHAPES.items() if ENGINES[name].criteria_for(shape) == ("another",)
+        }
+        names = {name for name, _ in another}
+        assert another == {(name, "probit_crossed") for name in names}
+        assert names == {"glmm", "glmm-wald", "gpboost", "glmmTMB"}
 
 
 class TestInstall:
@@ -281,6 +327,13 @@ class TestInstall:
     def test_workers_are_there(self) -> None:
         assert all(engine.worker.is_file() for engine in ENGINES.values())
 
+    def test_an_engine_may_share_the_environment_of_another(self, calls: list[list[str]]) -> None:
+        with pytest.raises(CannotInstall, match="no matching"):
+            place(self.ENGINE)
+        other = dataclasses.replace(self.ENGINE, name="other", home="thing", arguments=("how",))
+        assert place(other).command == (*place(self.ENGINE).command, "how")
+        assert len(calls) == 4
+
     def test_arguments_reach_the_worker(self) -> None:
         engine = dataclasses.replace(ENGINES[OURS], arguments=("dense",))
         assert place(engine).command[1:] == (str(engine.worker), "dense")
@@ -300,6 +353,22 @@ class TestRealWorkers:
         assert attempt.evaluations
         assert attempt.converged
         assert name in attempt.versions
+
+    @pytest.mark.parametrize("name", [OURS, "lme4", "glmmTMB"])
+    @pytest.mark.parametrize(("key", "loglik"), [("cbpp", -92.026282), ("cbpp_profiled", -92.054295), ("cbpp_agq", -91.983372)])
+    def test_cbpp(self, name: str, key: str, loglik: float) -> None:
+        if ENGINES[name].obstacle(SHAPES[key], 56) is not None:
+            pytest.skip("cannot fit it")
+        try:
+            place(ENGINES[name])
+        except CannotInstall as error:
+            pytest.skip(str(error))
+        settings = Settings(repeats=1, probe=False)
+        (attempt,) = run_row(SHAPES[key], [ENGINES[name]], settings, lambda line: None).attempts
+        assert attempt.status == "measured", attempt.reason
+        assert attempt.loglik == pytest.approx(loglik, abs=5e-4)
+        assert attempt.evaluations
+        assert (name == OURS) == bool(attempt.passes)
 
     def test_lme4_refits(self) -> None:
         try:

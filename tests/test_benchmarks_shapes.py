@@ -24,9 +24,11 @@ class TestShapes:
     def test_data_fit_the_model(self, key: str) -> None:
         shape = SHAPES[key]
         formula = model_formula(shape.formula)
-        assert set(formula.columns) == set(shape.columns)
+        trials = {shape.likelihood.trials} if shape.likelihood and shape.likelihood.trials else set()
+        assert set(formula.columns) == set(shape.columns) - trials
         assert shape.suite in SUITES
         assert (shape.task == "refit") == bool(shape.responses)
+        assert shape.suite.startswith("glmm_") == (shape.likelihood is not None)
         if shape.rows == 73_421:
             return
         data = shape.data(0.01)
@@ -42,7 +44,10 @@ class TestShapes:
         for suite in SUITES:
             assert (Path(shapes.__file__).parent / f"bench_{suite}.py").is_file()
 
-    @pytest.mark.parametrize("key", ["2", "6", "scalar", "crossed_slopes", "nested", "balanced", "students", "chain"])
+    @pytest.mark.parametrize("key", [
+        "2", "6", "scalar", "crossed_slopes", "nested", "balanced", "students", "chain", "8", "9", "cbpp", "gamma",
+        "bernoulli_slopes", "poisson_nested", "probit_crossed", "bernoulli_agq",
+    ])
     def test_titles_tell_the_rows(self, key: str) -> None:
         shape = SHAPES[key]
         assert f"{shape.rows:,} rows" in shape.title
@@ -61,6 +66,39 @@ class TestShapes:
         data = SHAPES["7"].data(0.1)
         assert data.height == data.select("subject", "item").n_unique() == 56 * 32
         assert data.group_by("s", "p", "c").len()["len"].to_list() == [224] * 8
+
+    def test_crossed_bernoulli_draws_in_the_documented_order(self) -> None:
+        n, qa, qb = 100_000, 2_000, 50
+        rng = np.random.default_rng(1)
+        a, b, x = rng.integers(0, qa, n), rng.integers(0, qb, n), rng.normal(size=n)
+        eta = -0.5 + 0.3 * x + rng.normal(0, 0.8, qa)[a] + rng.normal(0, 0.5, qb)[b]
+        y = (rng.random(n) < 1 / (1 + np.exp(-eta))).astype(float)
+        data = SHAPES["bernoulli_crossed"].data()
+        assert np.array_equal(data["y"].to_numpy(), y)
+        assert data["a"].to_list() == [str(code) for code in a]
+
+    @pytest.mark.parametrize(
+        ("key", "dispersion"),
+        [("poisson", (1.0, 0.0)), ("negative_binomial", (1.0, 1 / 1.5)), ("gamma", (0.0, 0.5))],
+    )
+    def test_families_have_their_variance(self, key: str, dispersion: tuple[float, float]) -> None:
+        """Given the linear predictor the variance is `dispersion[0]` times the mean and `dispersion[1]` times its square."""
+        eta = np.full(200_000, 0.7)
+        y = generators.drawn(np.random.default_rng(5), key, eta)
+        mean = float(np.exp(0.7))
+        assert y.mean() == pytest.approx(mean, rel=0.01)
+        assert y.var() == pytest.approx(dispersion[0] * mean + dispersion[1] * mean**2, rel=0.03)
+
+    def test_proportions_have_their_trials(self) -> None:
+        data = SHAPES["cbpp"].data()
+        successes = data["proportion"] * data["size"]
+        assert (successes - successes.round()).abs().max() == pytest.approx(0, abs=1e-12)
+        assert (successes.sum(), data["size"].sum()) == (99, 842)
+
+    def test_only_counts_with_slopes_have_an_exposure(self) -> None:
+        exposed = [key for key, shape in SHAPES.items() if "offset(exposure)" in shape.formula]
+        assert exposed == ["poisson_slopes"]
+        assert "exposure" in SHAPES["poisson_slopes"].columns
 
     def test_nested_levels_lie_within_one_level_above(self) -> None:
         data = SHAPES["nested"].data(1.0)
@@ -93,6 +131,15 @@ class TestHandoff:
         codes = np.fromfile(tmp_path / "Subject.int32", dtype=np.int32)
         assert [levels[code] for code in codes] == read["Subject"].to_list()
         assert message["terms"] == [{"group": "Subject", "slopes": ["Days"]}]
+        assert message["likelihood"] is None
+
+    def test_workers_learn_the_likelihood(self, tmp_path: Path) -> None:
+        shape = SHAPES["cbpp_agq"]
+        message = handoff.write(shape, shape.data(), tmp_path)
+        assert message["likelihood"] == {
+            "family": "binomial", "link": "logit", "trials": "size", "offset": "", "method": "joint_laplace", "n_agq": 9,
+        }
+        assert [column["name"] for column in message["columns"]] == ["proportion", "period", "size", "herd"]
 
     def test_strings_stay_strings(self, tmp_path: Path) -> None:
         message = handoff.write(TOY, TOY.data(), tmp_path)

@@ -80,6 +80,53 @@ class TestJudgement:
         assert (ours.verdict, peer.verdict, peer.ratio) == ("crash", "not compared", None)
 
 
+class TestGeneralized:
+    ROW = "binomial (logit), Laplace"
+
+    def row(self, *attempts: Attempt, goal: Goal | None = None) -> Row:
+        return a_row(*attempts, goal=goal, likelihood=self.ROW)
+
+    def ml(self, engine: str, *turns: float, loglik: float = -10.0) -> Attempt:
+        return measured(engine, *turns, loglik=loglik, criterion="ML")
+
+    def test_peers_may_be_a_little_short_of_the_optimum(self) -> None:
+        row = self.row(self.ml(OURS, 1), self.ml("b", 0.5, loglik=-10.0009), self.ml("c", 0.5, loglik=-10.0011))
+        assert [line.verdict for line in judge(row)] == ["", "faster than ours", "worse optimum"]
+
+    def test_we_may_not(self) -> None:
+        row = self.row(self.ml(OURS, 1, loglik=-10.0005), self.ml("b", 2))
+        assert [line.verdict for line in judge(row)] == ["worse optimum", "our optimum is worse"]
+
+    def test_another_criterion_is_timed_but_wins_nothing(self) -> None:
+        other = measured("b", 0.5, loglik=-9.0, criterion="another")
+        other.reason = "is by the observed curvature"
+        row = self.row(self.ml(OURS, 1), other)
+        ours, peer = judge(row)
+        assert (ours.verdict, peer.verdict, peer.ratio) == ("", "another criterion", 0.5)
+        page = markdown([row], {})
+        assert "[0.50] another criterion" in page
+        assert "- b: measured: is by the observed curvature" in page
+        assert missed(row) == ""
+
+    def test_the_page_tells_the_likelihood_and_what_evaluations_were_made_of(self) -> None:
+        ours = self.ml(OURS, 1)
+        ours.learn({"loglik": -10.0, "evaluations": 9, "certificate_evaluations": 4, "passes": 50, "factorizations": 20})
+        page = markdown([self.row(ours, self.ml("b", 3))], {})
+        assert f"`y ~ x + (1 | g)`, 20 rows, {self.ROW}" in page
+        assert "| 9 + 4 (50 passes, 20 factorizations) |" in page
+        assert r"| toy: a toy \| with a bar | 1 s | 3.00 |" in page
+
+    def test_a_goal_may_name_the_peer(self) -> None:
+        attempts = self.ml(OURS, 1), self.ml("b", 1.5), self.ml("c", 3)
+        assert missed(self.row(*attempts, goal=Goal(share=0.4))) == "ratio 1.50, not 2.50"
+        assert missed(self.row(*attempts, goal=Goal(share=0.4, peer="c"))) == ""
+        assert missed(self.row(self.ml(OURS, 2), *attempts[1:], goal=Goal(share=0.7, peer="c"))) == "b is faster"
+
+    def test_rows_are_read_back(self) -> None:
+        row = self.row(self.ml(OURS, 1), goal=Goal(share=0.4, peer="c"))
+        assert read_row(json.loads(as_json([row], {}))["rows"][0]) == row
+
+
 def missed(row: Row) -> str:
     return "; ".join(standing(row, judge(row)).misses)
 
@@ -88,7 +135,9 @@ class TestGoals:
     def test_speed_has_goals(self) -> None:
         goals = {key: SHAPES[key].goal for key in SHAPES}
         shares = {key: goal.share for key, goal in goals.items() if goal is not None and goal.share is not None}
-        assert shares == {"2": 0.5, "3": 0.35, "4": 0.27, "5": 0.45, "6": 0.32, "7": 0.10}
+        assert shares == {
+            "2": 0.5, "3": 0.35, "4": 0.27, "5": 0.45, "6": 0.32, "7": 0.10, "8": 0.67, "9": 0.4, "10": 0.25,
+        }
         assert {key for key, goal in goals.items() if goal is not None and goal.by_clock} == {"1", "13", "14"}
 
     @pytest.mark.parametrize(
@@ -154,7 +203,7 @@ class TestTables:
         assert r"| toy: a toy \| with a bar | 1 ms | 2,500 |" in page
         tables = [line for line in page.splitlines() if line.startswith("|")]
         widths = [line.replace(r"\|", "").count("|") for line in tables]
-        assert widths == [11] * 3 + [4] * 3 + [13] * 4
+        assert widths == [11] * 3 + [4] * 3 + [14] * 4
 
     def test_json_has_every_second(self) -> None:
         document = json.loads(as_json([a_row(measured(OURS, 1, 2), measured("b", 3))], {"a": "b"}))

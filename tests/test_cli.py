@@ -6,12 +6,14 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import mixeff_fast as mf
 from mixeff_fast import cli
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
+TICKS = "TICKS ~ cHEIGHT + (1 | BROOD)"
 
 
 def test_fit_prints_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,6 +52,25 @@ def test_ml_weights_and_json_have_an_effect(tmp_path: Path, capsys: pytest.Captu
     assert "maximum likelihood" in capsys.readouterr().out
 
 
+def test_a_family_is_fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = mf.datasets.load("cbpp").with_columns(share=pl.col("incidence") / pl.col("size"), half=0.1 * pl.col("size"))
+    path, out, formula = tmp_path / "data.parquet", tmp_path / "fit.json", "share ~ period + (1 | herd)"
+    data.write_parquet(path)
+    arguments = ["--family", "binomial", "--link", "probit", "--weights", "size", "--offset", "half", "--json", str(out)]
+    fit = mf.glmm(formula, data, mf.binomial("probit"), weights="size", offset="half")
+    assert cli.main(["fit", str(path), formula, *arguments]) == 0
+    assert capsys.readouterr().out.rstrip("\n") == str(fit.summary())
+    assert json.loads(out.read_text())["summary"]["objective"] == pytest.approx(fit.deviance, rel=1e-12)
+    other = ["--method", "pirls_profiled"]
+    assert cli.main(["fit", str(path), formula, *arguments, *other]) == 0
+    assert capsys.readouterr().out.rstrip("\n") == str(fit.update(method="pirls_profiled").summary())
+
+
+def test_a_link_goes_with_the_name_of_a_family(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fit", "grouseticks", "TICKS + 1 ~ cHEIGHT + (1 | BROOD)", "--family", "gaussian", "--link", "log"]) == 0
+    assert "gaussian, log link" in capsys.readouterr().out.lower()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -57,6 +78,12 @@ def test_ml_weights_and_json_have_an_effect(tmp_path: Path, capsys: pytest.Captu
         (["fit", "nothing.csv", FORMULA], "mm_data_error"),
         (["fit", "sleepstudy", "Reaction ~ (Days | Subject"], "mm_formula_error"),
         (["fit", "sleepstudy", FORMULA, "--json", "/nowhere/at/all.json"], "mm_arg_error"),
+        (["fit", "sleepstudy", FORMULA, "--link", "log"], "mm_arg_error"),
+        (["fit", "sleepstudy", FORMULA, "--method", "joint_laplace"], "mm_arg_error"),
+        (["fit", "grouseticks", TICKS, "--family", "poison"], "mm_arg_error"),
+        (["fit", "grouseticks", TICKS, "--family", "poisson", "--link", "probit"], "mm_arg_error"),
+        (["fit", "grouseticks", TICKS, "--family", "poisson", "--ml"], "mm_arg_error"),
+        (["fit", "grouseticks", TICKS, "--family", "poisson", "--method", "fast"], "mm_arg_error"),
     ],
 )
 def test_refusals_have_a_code_and_an_exit_status(

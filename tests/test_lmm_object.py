@@ -75,6 +75,12 @@ def same(a: Model, b: Model) -> bool:
     return bool(np.array_equal(a.theta, b.theta) and np.array_equal(a.fitted, b.fitted))
 
 
+@effect("compile_model", "family")
+def test_a_family_is_compiled():
+    spec = mf.compile_model("half ~ Days + (1 | Subject)", sleepstudy(), family=mf.binomial("probit"))
+    assert (spec.compiled.family, spec.compiled.frame.response.max()) == (mf.binomial("probit"), 1.0)
+
+
 def test_every_argument_is_tested():
     for name, (function, exempt) in FUNCTIONS.items():
         arguments = set(inspect.signature(function).parameters) - {"self"} - exempt
@@ -112,9 +118,17 @@ def test_reml():
     assert ml.deviance == pytest.approx(1751.9393444632, abs=1e-8)
     assert reml.reml_criterion == pytest.approx(1743.6282719585, abs=1e-8)
     assert same(reml.spec.fit(reml=False), ml)
-    for bad in (None, 1, "yes"):
+    assert same(reml.spec.fit(), reml)
+    for bad in (0, 1, "yes"):
         with pytest.raises(ArgumentError, match="reml"):
             reml.spec.fit(reml=bad)
+
+
+@pytest.mark.parametrize(("name", "value"), [("method", "joint_laplace"), ("n_agq", 1), ("inference", "auto")])
+@effect("fit", "method", "n_agq", "inference")
+def test_what_says_how_to_fit_a_family_is_refused(name, value):
+    with pytest.raises(ArgumentError, match=name):
+        sleep().spec.fit(**{name: value})
 
 
 @pytest.mark.parametrize("make", [mf.lmm, lambda *a, **k: mf.compile_model(*a, **k).fit()])

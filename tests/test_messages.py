@@ -61,6 +61,7 @@ EXAMPLES: list[tuple[Any, dict[str, Any]]] = [
     ("not_identifiable", {"reason": "constant_response_within_groups", "group": "g", "constant_response_levels": 12,
                           "repeated_levels": 12, "varying_numeric_columns": ["x"]}),
     ("not_identifiable", {"reason": "of_another_kind"}),
+    ("not_identifiable", {**TERM, "reason": "observation_level_effect_of_binary_response"}),
     ("not_identifiable", {"reason": "exact_fit"}),
     ("not_identifiable", {"reason": "flat_direction"}),
     ("disconnected_design", {"n_components": 4, "factors": ["g", "h"]}),
@@ -83,6 +84,10 @@ EXAMPLES: list[tuple[Any, dict[str, Any]]] = [
     ("grouping_coercion", {"column": "id", "kind": "numeric", "n_levels": 18}),
     ("unused_levels", {"column": "f", "levels": ["c", "d"]}),
     ("rows_omitted", {"n_omitted": 4, "na_counts": {"x": 3, "y": 1}}),
+    ("factor_response", {"column": "r2", "failure": "N", "success": "Y"}),
+    ("zero_trials", {"n_rows": 3}),
+    ("observation_level_effect", {**TERM, "reason": "overdispersion", "n_levels": 56, "family": "poisson"}),
+    ("observation_level_effect", {**TERM, "reason": "beside_family_parameter", "n_levels": 56, "family": "negative_binomial"}),
     ("predictor_scales", {"standard_deviations": {"a": 0.001, "b": 12500.0}}),
 ]
 

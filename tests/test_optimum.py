@@ -19,7 +19,7 @@ from mixeff_fast.errors import ConvergenceNotice, MixeffError
 from mixeff_fast.fit import staged
 from mixeff_fast.fit.certificate import Certificate, optimum
 from mixeff_fast.fit.control import DEFAULT_CONTROL, Control
-from mixeff_fast.fit.engine import Engine
+from mixeff_fast.fit.engine import Engine, new_stages
 from mixeff_fast.fit.lmm import conditional_covariances, estimates, fit_lmm, fitted_values
 from mixeff_fast.kernels import covariance, optimizer
 from tests import oracle
@@ -137,7 +137,7 @@ def test_average_information_is_the_dense_one(case: Case, bars: list[bool]) -> N
     covariance.orthogonalize(theta_map, lam, lam.copy(), lam.copy())
     _, derivative = engine.evaluate(lam, case.reml)
     engine.solve(lam, case.reml)
-    engine.stages = engine._trunk_stages()
+    engine.stages = new_stages(engine.model.plan, engine.assembled, engine.work, engine.trunk, engine.team)
     if engine.stages is None:
         staged._read(engine, lam, engine.dof(case.reml), 0.0, 0, np.empty_like(lam))
     else:

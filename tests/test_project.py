@@ -21,7 +21,7 @@ PACKAGE = ROOT / "mixeff_fast"
 
 FLOORS = (
     {"errors", "vocabulary", "_version"},
-    {"kernels", "schemas"},
+    {"kernels", "schemas", "families"},
     {"formula"},
     {"frame"},
     {"compile"},
@@ -39,11 +39,12 @@ FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 MAY = {
     "kernels": set(),
     "schemas": {"errors", "vocabulary"},
+    "families": {"errors", "vocabulary"},
     "formula": {"errors", "vocabulary"},
-    "frame": {"errors", "vocabulary", "formula", "kernels"},
-    "compile": {"errors", "vocabulary", "formula", "frame", "schemas", "kernels"},
+    "frame": {"errors", "vocabulary", "families", "formula", "kernels"},
+    "compile": {"errors", "vocabulary", "families", "formula", "frame", "schemas", "kernels"},
     "report": {"errors", "vocabulary", "_version", "schemas"},
-    "storage": {"errors", "vocabulary", "_version", "schemas", "kernels", "formula", "frame", "compile", "fit"},
+    "storage": {"errors", "vocabulary", "_version", "families", "schemas", "kernels", "formula", "frame", "compile", "fit"},
 }
 THIRD_PARTY = {
     "kernels": {"numpy", "numba", "llvmlite", "scipy"},

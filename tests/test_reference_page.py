@@ -49,6 +49,7 @@ def errors() -> set[str]:
 PUBLIC = {
     "mixeff_fast": set(mf.__all__),
     "LinearMixedModel": members(mf.LinearMixedModel),
+    "GeneralizedLinearMixedModel": members(mf.GeneralizedLinearMixedModel),
     "ModelSpec": members(mf.ModelSpec),
     "SufficientStatistics": members(mf.SufficientStatistics),
     "PreparedModel": members(mf.PreparedModel),
@@ -91,7 +92,9 @@ def test_every_public_name_is_in_the_reference(section: str) -> None:
     assert set(sections()[section]) == PUBLIC[section]
 
 
-@pytest.mark.parametrize("cls", [mf.LinearMixedModel, mf.ModelSpec, mf.PreparedModel], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(
+    "cls", [mf.LinearMixedModel, mf.GeneralizedLinearMixedModel, mf.ModelSpec, mf.PreparedModel], ids=lambda cls: cls.__name__
+)
 def test_the_reference_shows_the_parameters(cls: type) -> None:
     """A method is shown with its parameters and defaults, in order; ones with a single value may be left out."""
     for name, shown in sections()[cls.__name__].items():

@@ -22,6 +22,7 @@ from mixeff_fast.formula.functions import FUNCTIONS
 from mixeff_fast.schemas.base import Header
 from mixeff_fast.schemas.catalogue import CATALOGUE, REMOVED
 from mixeff_fast.schemas.diagnostics import Diagnostic, DiagnosticCode, Finding
+from mixeff_fast.schemas.fit import FitArtifact
 from mixeff_fast.schemas.generate import FOLDER, file_name, schema_files
 from mixeff_fast.schemas.registry import KnownSchema, known_schemas
 from mixeff_fast.schemas.reserved import RESERVED
@@ -34,8 +35,11 @@ FREE = "any text"
 HASH = "0" * 64
 KEY = "1"
 # fields with defaults
-OPTIONAL = ("payload", "affected_terms", "options", "name", "matrix", "names", "column", "estimability", "family",
-            "inference_routes")
+OPTIONAL = (
+    "payload", "affected_terms", "options", "name", "matrix", "names", "column", "estimability", "inference_routes",
+    "family_parameter", "family_parameter_status", "family_parameter_value", "response_coding", "most_effects", "family",
+    "glmm", "inner", "n_beside", "nodes", "quadrature_size",
+)
 Place = tuple[str | int, ...]
 
 
@@ -188,7 +192,7 @@ FIT = {"schema_name": "mixeff_fast.fit_artifact", "schema_version": "1.0.0", "pa
 def test_versions_of_one_major_number_are_readable(version: str) -> None:
     header = {**FIT, "schema_version": version}
     for given in (header, json.dumps(header), Header(**header)):
-        assert mf.negotiate(given) == ("mixeff_fast.fit_artifact", version, "1.1.0", "emitted")
+        assert mf.negotiate(given) == ("mixeff_fast.fit_artifact", version, FitArtifact.VERSION, "emitted")
 
 
 def test_before_1_a_later_minor_version_is_not_readable() -> None:
@@ -216,8 +220,8 @@ def test_before_1_a_later_minor_version_is_not_readable() -> None:
 def test_headers_that_are_refused(header: Any, match: str) -> None:
     with pytest.raises(SchemaError, match=re.escape(match)) as caught:
         mf.negotiate(header)
-    assert "mixeff_fast.fit_artifact 1.1.0" in str(caught.value)
-    assert caught.value.readable["mixeff_fast.fit_artifact"] == "1.1.0"
+    assert f"mixeff_fast.fit_artifact {FitArtifact.VERSION}" in str(caught.value)
+    assert caught.value.readable["mixeff_fast.fit_artifact"] == FitArtifact.VERSION
     assert caught.value.input == (header[:10_000] if isinstance(header, str) else header)
     assert len(str(caught.value)) < 3_000
 
@@ -240,7 +244,8 @@ def test_formula_manifest() -> None:
     assert set(features["transformations"]) == FUNCTIONS
     assert set(manifest["capabilities"].values()) == {True, False}
     assert manifest["capabilities"]["compare"]
-    assert not manifest["capabilities"]["glmm"]
+    assert manifest["capabilities"]["glmm"]
+    assert not manifest["capabilities"]["parametric_bootstrap"]
 
 
 # ---- diagnostics

@@ -56,7 +56,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_there_are_fits_enough() -> None:
-    assert sum(isinstance(model, mf.LinearMixedModel) for model in models().values()) >= 15
+    for kind in (mf.LinearMixedModel, mf.GeneralizedLinearMixedModel):
+        assert sum(isinstance(model, kind) for model in models().values()) >= 15
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -90,9 +91,10 @@ def test_arrays_are_as_writeable_as_they_were(name: str, tmp_path: Path) -> None
         frame = (found if isinstance(found, mf.ModelSpec) else found.spec).compiled.frame
         arrays = [frame.response, frame.weights, frame.offset, frame.kept_rows]
         arrays += [getattr(v, "values", getattr(v, "codes", None)) for v in frame.variables.values()]
-        if isinstance(found, mf.LinearMixedModel):
+        if not isinstance(found, mf.ModelSpec):
             result = found.result
-            arrays += [result.theta, result.beta, result.vcov, result.lam, *result.effects, *result.spherical]
+            point = result.lam if isinstance(found, mf.LinearMixedModel) else result.point
+            arrays += [result.theta, result.beta, result.vcov, point, *result.effects, *result.spherical]
         return [a.flags.writeable for a in arrays if isinstance(a, np.ndarray)]
 
     for other in (again(model, tmp_path), copy.deepcopy(model)):

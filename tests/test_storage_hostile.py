@@ -26,7 +26,7 @@ from tests.hostile_archives import Parts, contents, forged, refuse, zipped
 from tests.saved_models import models
 
 ROOT = Path(__file__).resolve().parent.parent
-FUZZED = ("expressions", "weighted", "spec", "refit", "streamed_aliased")
+FUZZED = ("expressions", "weighted", "spec", "refit", "streamed_aliased", "amounts", "proportions")
 MUTATIONS = 1000
 MOST_BYTES = 100 * 10**6
 
@@ -45,9 +45,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text_case in TEXTS.items():
         document = json.loads((place / "expressions.json").read_text())
         (place / "cases" / name.replace(" ", "_")).write_bytes(text_case(document))
-    streamed = contents(place / "streamed_aliased.model")
-    for name, case in STREAMED.items():
-        (place / "cases" / name.replace(" ", "_")).write_bytes(case(dict(streamed)))
+    for original, cases in (("streamed_aliased", STREAMED), ("amounts", FAMILIES)):
+        others = contents(place / f"{original}.model")
+        for name, case in cases.items():
+            (place / "cases" / name.replace(" ", "_")).write_bytes(case(dict(others)))
     return place
 
 
@@ -280,7 +281,56 @@ STREAMED: dict[str, Callable[[Parts], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", [*CASES, *TEXTS, *STREAMED])
+DISPERSION = 6
+
+
+def nth(at: int, value: float) -> Callable[[Any], Any]:
+    def change(array: Any) -> Any:
+        array.flat[at] = value
+        return array
+
+    return change
+
+
+FAMILIES: dict[str, Callable[[Parts], bytes]] = {
+    "family of another kind": in_json("state.json", "call", "family", value=None),
+    "family with another link": in_json("state.json", "call", "family", "link", value="inverse"),
+    "family that is none": in_json("state.json", "call", "family", "name", value="tweedie"),
+    "family that takes no such link": in_json("state.json", "call", "family", "link", value="logit"),
+    "family fit of a linear model": in_json("state.json", "fit", "glmm", value=None),
+    "family fit by REML": in_json("state.json", "fit", "reml", value=True),
+    "family another estimator": in_json("state.json", "fit", "glmm", "method", value="pirls_profiled"),
+    "family unknown estimator": in_json("state.json", "fit", "glmm", "method", value="variational"),
+    "family other nodes": in_json("state.json", "fit", "glmm", "n_agq", value=5),
+    "family too many nodes": in_json("state.json", "fit", "glmm", "n_agq", value=10**9),
+    "family without nodes": in_json("state.json", "fit", "glmm", "n_agq", value=0),
+    "family another route": in_json("state.json", "fit", "glmm", "vcov_route", value="working_hessian"),
+    "family other inference": in_json("state.json", "fit", "glmm", "inference", value="none"),
+    "family negative count": in_json("state.json", "fit", "glmm", "passes", value=-1),
+    "family artifact of a linear model": in_json("artifact.json", "glmm", value=None),
+    "family artifact of another parameter": in_json("artifact.json", "glmm", "parameter", "value", value=17.0),
+    "family point nan": in_array("arrays/point.npy", first(float("nan"))),
+    "family point short": in_array("arrays/point.npy", lambda array: array[:-1]),
+    "family without point": without("arrays/point.npy"),
+    "family with lam": lambda parts: zipped(forged({**parts, "arrays/lam.npy": parts["arrays/point.npy"]})),
+    "family dispersion negative": in_array("arrays/numbers.npy", nth(DISPERSION, -1.0)),
+    "family dispersion none": in_array("arrays/numbers.npy", nth(DISPERSION, float("nan"))),
+    "family dispersion infinite": in_array("arrays/numbers.npy", nth(DISPERSION, float("inf"))),
+    "family other dispersion": in_array("arrays/numbers.npy", nth(DISPERSION, 0.25)),
+    "family negative error": in_array("arrays/numbers.npy", nth(DISPERSION + 1, -0.25)),
+    "family other deviance": in_array("arrays/numbers.npy", nth(1, 3.0)),
+    "family negative penalty": in_array("arrays/numbers.npy", nth(2, -3.0)),
+    "family objective infinite": in_array("arrays/numbers.npy", first(float("inf"))),
+    "family numbers short": in_array("arrays/numbers.npy", lambda array: array[:-1]),
+    "family information nan": in_array("arrays/information.npy", first(float("nan"))),
+    "family information short": in_array("arrays/information.npy", lambda array: array[:-1]),
+    "family without information": without("arrays/information.npy"),
+    "family response that it cannot have": in_data(lambda frame: frame.with_columns(-pl.col("amount"))),
+    "family elsewhere": in_json("state.json", "rows", value="elsewhere"),
+}
+
+
+@pytest.mark.parametrize("name", [*CASES, *TEXTS, *STREAMED, *FAMILIES])
 def test_what_was_not_written_is_refused(name: str, folder: Path) -> None:
     refuse(folder / "cases" / name.replace(" ", "_"))
 

@@ -171,7 +171,7 @@ def check_reading(made: Case, done: Factor, inverse: Any) -> None:
         close(q.reshape(u.shape), expected)
     diagonal = np.full(model.plan.diag_size, np.nan)
     supernodal_inverse.trunk_gradient(a, sn, model.cross, made.lam, done.values, done.work.place, diagonal, np.zeros(1),
-                                      np.zeros(4 * int(a.width.max()) ** 2), np.zeros(0), 0, len(sn.parent))
+                                      np.zeros(4 * int(a.width.max()) ** 2), np.zeros(0), None, 0, len(sn.parent))
     for b in range(a.n_sparse, len(a.block_factor)):
         own, w, at = model.own(b), model.width(b), int(a.diag_ptr[b])
         close(diagonal[at : at + w * w].reshape(w, w), inverse[np.ix_(own, own)])

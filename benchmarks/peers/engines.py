@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.peers import generalized
 from benchmarks.shapes import Shape
 
 WORKERS = Path(__file__).parent / "workers"
 OURS = "mixeff_fast"
 FLOOR = "floor"
 
-Criterion = Literal["REML", "ML"]
+Criterion = Literal["REML", "ML", "another"]
 BOTH: tuple[Criterion, ...] = ("REML", "ML")
 
 
@@ -40,6 +41,10 @@ def _independent(shape: Shape) -> str | None:
     return None
 
 
+def _only_generalized(shape: Shape) -> str | None:
+    return None if shape.likelihood else "is the same as glmm for linear models"
+
+
 def _only_streams(shape: Shape) -> str | None:
     return None if shape.task == "stream" else "is a pass over a file"
 
@@ -49,7 +54,8 @@ class Engine:
     """One package. `kind` says where its worker runs: in this Python, in an environment of its own, or in R.
 
     `criteria` are those it can fit by, and `refits` those by which it can fit a model again to new responses. `refuses` gives
-    the reason for which it cannot fit a shape. With more than `most_rows` it is left out.
+    the reason for which it cannot fit a shape. With more than `most_rows` it is left out. `home` is the engine in whose
+    environment it runs, empty for its own.
     """
 
     name: str
@@ -61,9 +67,13 @@ class Engine:
     refits: tuple[Criterion, ...] = ()
     most_rows: int | None = None
     arguments: tuple[str, ...] = ()
+    home: str = ""
 
     def criteria_for(self, shape: Shape) -> tuple[Criterion, ...]:
-        """The criteria by which it can do what the shape asks."""
+        """The criteria by which it can do what the shape asks; of generalized models, maximum likelihood as we have it or
+        another."""
+        if shape.likelihood is not None:
+            return ("another",) if generalized.difference(self.name, shape.likelihood) else ("ML",)
         return self.refits if shape.task == "refit" else self.criteria
 
     def obstacle(self, shape: Shape, rows: float) -> str | None:
@@ -72,7 +82,7 @@ class Engine:
             return "has no refit"
         if self.most_rows is not None and rows > self.most_rows:
             return f"left out above {self.most_rows:,} rows, where it takes minutes and tens of GiB"
-        return self.refuses(shape)
+        return (generalized.obstacle(self.name, shape) if shape.likelihood else None) or self.refuses(shape)
 
 
 def _python(name: str, *requires: str, criteria: tuple[Criterion, ...] = BOTH,
@@ -91,6 +101,8 @@ ENGINES: dict[str, Engine] = {
         Engine("lme4", "R", WORKERS / "fit.R", ("lme4", "jsonlite"), refits=("ML",), most_rows=5_000_000),
         Engine("glmmTMB", "R", WORKERS / "fit.R", ("glmmTMB", "jsonlite"), most_rows=1_000_000),
         _python("glmm", refits=BOTH),
+        Engine("glmm-wald", "environment", WORKERS / "fit_glmm.py", ("glmm",), refuses=_only_generalized, arguments=("Wald",),
+               home="glmm"),
         _python("lme-python", refits=BOTH),
         _python("mixedlm", "pyarrow", refits=BOTH),
         _python("mixedlm-rs", "pyarrow", refuses=_one_factor),

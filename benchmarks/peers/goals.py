@@ -15,7 +15,8 @@ ANY = Goal()
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """`rival` is the fastest peer with an optimum as good as ours, `wanted` the least ratio of its time to ours.
+    """`rival` is the fastest peer with an optimum as good as ours, or the one that the goal names; `wanted` is the least
+    ratio of its time to ours.
 
     `misses` says what is not reached; nothing is missed where it is empty.
     """
@@ -34,7 +35,8 @@ def standing(row: Row, lines: Sequence[Line]) -> Standing:
     ours = next((line for line in lines if line.attempt.engine == OURS), None)
     floor = next((line for line in lines if line.attempt.engine == FLOOR and line.ratio is not None), None)
     rivals = [line for line in lines if line.verdict in COUNTS and line.ratio is not None]
-    rival = min(rivals, key=lambda line: line.ratio or 0.0, default=None)
+    named = [line for line in rivals if line.attempt.engine == goal.peer]
+    rival = min(named or rivals, key=lambda line: line.ratio or 0.0, default=None)
     wanted = None if goal.by_clock else 1.0 if goal.share is None else 1 / goal.share
     if ours is None or ours.median is None or ours.verdict:
         why = "we were not measured" if ours is None else f"we: {ours.verdict}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def write(shape: Shape, data: pl.DataFrame, folder: Path) -> dict[str, Any]:
         "fixed": list(shape.fixed),
         "terms": [{"group": term.group, "slopes": list(term.slopes)} for term in shape.terms],
         "nested": shape.nested,
+        "likelihood": None if shape.likelihood is None else dataclasses.asdict(shape.likelihood),
     }
     if shape.responses:
         path = folder / "responses.float64"

@@ -56,7 +56,7 @@ def place(engine: Engine, *, install: bool = True) -> Place:
         _require_r(engine)
         return Place(("Rscript", "--vanilla", str(engine.worker), engine.name), {})
     python = _environment(cache_folder(), engine, install=install)
-    return Place((str(python), str(engine.worker)), {})
+    return Place((str(python), str(engine.worker), *engine.arguments), {})
 
 
 def _require_r(engine: Engine) -> None:
@@ -74,7 +74,7 @@ def _require_r(engine: Engine) -> None:
 
 def _environment(base: Path, engine: Engine, *, install: bool) -> Path:
     """The Python of the engine's environment; a marker file, written last, tells that it is whole."""
-    folder = base / f"{engine.name}-py{sys.version_info.major}.{sys.version_info.minor}"
+    folder = base / f"{engine.home or engine.name}-py{sys.version_info.major}.{sys.version_info.minor}"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     marker = folder / "installed.txt"
     wanted = "\n".join(engine.requires)

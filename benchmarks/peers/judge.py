@@ -10,6 +10,7 @@ from benchmarks.peers.engines import FLOOR, OURS
 from benchmarks.peers.run import Attempt, Row
 
 TOLERANCE = 1e-4
+GENERALIZED = 1e-3
 COUNTS = ("slower than ours", "faster than ours", "level")
 
 
@@ -39,35 +40,42 @@ def judge(row: Row, tolerance: float = TOLERANCE) -> list[Line]:
     row
         What was measured.
     tolerance
-        By how much a log-likelihood may be below the best one.
+        By how much a log-likelihood may be below the best one. Of generalized models those of the peers may be `GENERALIZED`
+        below: inner iterations that end early leave errors of that size, and searches stop at them.
     """
+    lenient = max(tolerance, GENERALIZED) if row.likelihood else tolerance
     lines = []
     for attempt in row.attempts:
         measured = [a for a in row.attempts if a.rounds and a.criterion == attempt.criterion]
         best = max((a.loglik for a in measured if a.loglik is not None), default=None)
-        ours = next((a for a in measured if a.engine == OURS), None)
-        lines.append(_line(attempt, ours, best, tolerance))
+        ours = next((a for a in row.attempts if a.rounds and a.engine == OURS and _compared(a, attempt)), None)
+        deficit = _deficit(attempt, best)
+        wrong = _optimum(deficit, tolerance if attempt.engine == OURS else lenient)
+        if attempt.criterion == "another":
+            wrong = "another criterion"
+        elif ours is not None and not wrong and _optimum(_deficit(ours, best), tolerance):
+            wrong = "our optimum is worse"
+        lines.append(_line(attempt, ours, deficit, wrong))
     return lines
 
 
-def _line(attempt: Attempt, ours: Attempt | None, best: float | None, tolerance: float) -> Line:
+def _compared(ours: Attempt, attempt: Attempt) -> bool:
+    """Tell whether times are held next to each other: our own fit is by the criterion of the other, or there is no such."""
+    return ours.criterion == attempt.criterion or attempt.criterion == "another"
+
+
+def _line(attempt: Attempt, ours: Attempt | None, deficit: float | None, wrong: str) -> Line:
     if not attempt.rounds:
         return Line(attempt, verdict=attempt.status)
     median = statistics.median(_turns(attempt))
-    deficit = _deficit(attempt, best)
-    wrong = "floor" if attempt.engine == FLOOR else _optimum(deficit, tolerance)
     if attempt.engine == OURS:
         return Line(attempt, median, deficit=deficit, verdict=wrong)
+    wrong = "floor" if attempt.engine == FLOOR else wrong
     if ours is None:
         return Line(attempt, median, deficit=deficit, verdict=wrong or "not compared")
     ratios = [peer / own for peer, own in zip(_turns(attempt), _turns(ours), strict=False)]
     low, high = _quartiles(ratios)
-    if wrong:
-        verdict = wrong
-    elif _optimum(_deficit(ours, best), tolerance):
-        verdict = "our optimum is worse"
-    else:
-        verdict = "slower than ours" if low > 1 else "faster than ours" if high < 1 else "level"
+    verdict = wrong or ("slower than ours" if low > 1 else "faster than ours" if high < 1 else "level")
     return Line(attempt, median, statistics.median(ratios), low, high, deficit, verdict)
 
 

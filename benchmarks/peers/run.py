@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import handoff
+from benchmarks.peers import generalized, handoff
 from benchmarks.peers.engines import OURS, Criterion, Engine
 from benchmarks.peers.install import CannotInstall, Place, place
 from benchmarks.peers.session import Session, WorkerFailed
@@ -57,7 +57,9 @@ class Attempt:
 
     `status` is ``measured``, or why there is no measurement: ``cannot fit``, ``not installed``, ``not measured``, ``error``,
     ``crash``, ``timeout``, ``memory``. `rounds` holds the seconds of each measurement, a list for each turn. `loaded_bytes` is
-    the worker's memory when the data were loaded, `peak_bytes` its most during the first fit of the process.
+    the worker's memory when the data were loaded, `peak_bytes` its most during the first fit of the process. `cpu_seconds` is
+    the least processor time of a fit, all threads together, a mean over those of a turn. `gradients`, `passes` over the rows
+    and `factorizations` are those of all evaluations of a fit, where the engine tells.
     """
 
     engine: str
@@ -68,12 +70,16 @@ class Attempt:
     loglik: float | None = None
     evaluations: int | None = None
     certificate_evaluations: int | None = None
+    gradients: int | None = None
+    passes: int | None = None
+    factorizations: int | None = None
     converged: bool | None = None
     versions: dict[str, str] = field(default_factory=dict)
     loaded_bytes: int | None = None
     peak_bytes: int | None = None
     warm_seconds: float | None = None
     fits_in_turn: int = 0
+    cpu_seconds: float | None = None
 
     @property
     def told(self) -> str:
@@ -104,12 +110,17 @@ class Attempt:
         self.loglik = loglik if isinstance(loglik, (int, float)) and math.isfinite(loglik) else None
         self.evaluations = reply.get("evaluations")
         self.certificate_evaluations = reply.get("certificate_evaluations")
+        self.gradients, self.passes = reply.get("gradients"), reply.get("passes")
+        self.factorizations = reply.get("factorizations")
         self.converged = reply.get("converged")
+        cpu = reply.get("cpu")
+        if cpu is not None:
+            self.cpu_seconds = cpu if self.cpu_seconds is None else min(cpu, self.cpu_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """All attempts at one shape."""
+    """All attempts at one shape; `likelihood` tells of a generalized model what sets it apart from a linear one."""
 
     key: str
     title: str
@@ -118,6 +129,7 @@ class Row:
     start: str
     attempts: tuple[Attempt, ...]
     goal: Goal | None = None
+    likelihood: str = ""
 
 
 def run_row(shape: Shape, engines: Sequence[Engine], settings: Settings, say: Say,
@@ -141,7 +153,7 @@ def run_row(shape: Shape, engines: Sequence[Engine], settings: Settings, say: Sa
     -------
     Row
         With one attempt for each engine by REML, or by maximum likelihood for those that fit no other way; our engine is then
-        measured by both.
+        measured by both. Generalized models are fitted by maximum likelihood alone.
     """
     attempts, places = _candidates(shape, engines, settings, find)
     with tempfile.TemporaryDirectory(prefix="mixeff-peers-") as folder:
@@ -150,7 +162,8 @@ def run_row(shape: Shape, engines: Sequence[Engine], settings: Settings, say: Sa
         rows = data.height
         del data
         (_turns if shape.start == "warm" else _starts)(shape, attempts, places, load, settings, say)
-    return Row(shape.key, shape.title, shape.formula, rows, shape.start, tuple(attempts), shape.goal)
+    likelihood = shape.likelihood.text if shape.likelihood else ""
+    return Row(shape.key, shape.title, shape.formula, rows, shape.start, tuple(attempts), shape.goal, likelihood)
 
 
 def _candidates(shape: Shape, engines: Sequence[Engine], settings: Settings,
@@ -161,6 +174,8 @@ def _candidates(shape: Shape, engines: Sequence[Engine], settings: Settings,
     for engine in engines:
         attempt = Attempt(engine.name, (engine.criteria_for(shape) or engine.criteria)[0])
         attempts.append(attempt)
+        if shape.likelihood is not None:
+            attempt.reason = generalized.difference(engine.name, shape.likelihood)
         reason = engine.obstacle(shape, shape.rows * settings.scale)
         if reason is not None:
             attempt.fail("cannot fit", reason)
@@ -171,8 +186,8 @@ def _candidates(shape: Shape, engines: Sequence[Engine], settings: Settings,
                 places[engine.name] = find(engine, install=settings.install)
             except CannotInstall as error:
                 attempt.fail("not installed", str(error))
-    if OURS in places and any(a.criterion == "ML" and a.engine in places for a in attempts):
-        ours = next(k for k, a in enumerate(attempts) if a.engine == OURS)
+    ours = next((k for k, a in enumerate(attempts) if a.engine == OURS and a.criterion == "REML"), None)
+    if ours is not None and OURS in places and any(a.criterion == "ML" and a.engine in places for a in attempts):
         attempts.insert(ours + 1, Attempt(OURS, "ML"))
     return attempts, places
 

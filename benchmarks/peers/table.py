@@ -61,11 +61,11 @@ def ratios(rows: Sequence[Row], judged: Mapping[str, list[Line]]) -> list[str]:
     parts = ["| row | ours | " + " | ".join(engines) + " |", "|---" * (len(engines) + 2) + "|"]
     for row in rows:
         lines = {(line.attempt.engine, line.attempt.criterion): line for line in judged[row.key]}
-        ours = lines.get((OURS, "REML"))
+        ours = lines.get((OURS, "REML")) or lines.get((OURS, "ML"))
         cells = [_title(row), seconds(ours.median if ours else None)]
         for engine in engines:
-            line = lines.get((engine, "REML")) or lines.get((engine, "ML"))
-            cells.append(_cell(line) if line else NOTHING)
+            line = next((lines[engine, by] for by in ("REML", "ML", "another") if (engine, by) in lines), None)
+            cells.append(_cell(line, row) if line else NOTHING)
         parts.append("| " + " | ".join(cells) + " |")
     return [*parts, ""]
 
@@ -74,10 +74,10 @@ def _title(row: Row) -> str:
     return f"{row.key}: {row.title}".replace("|", "\\|")
 
 
-def _cell(line: Line) -> str:
+def _cell(line: Line, row: Row) -> str:
     if line.ratio is None:
         return line.verdict
-    ratio = figures(line.ratio) + ("" if line.attempt.criterion == "REML" else " (ML)")
+    ratio = figures(line.ratio) + ("" if line.attempt.criterion == "REML" or row.likelihood else " (ML)")
     return ratio if line.verdict in COUNTS else f"[{ratio}] {line.verdict}"
 
 
@@ -86,11 +86,11 @@ def section(row: Row, lines: Sequence[Line], level: int = 2) -> list[str]:
     parts = [
         f"{'#' * level} {row.key}: {row.title}",
         "",
-        f"`{row.formula}`, {row.rows:,} rows",
+        f"`{row.formula}`, {', '.join(filter(None, (f'{row.rows:,} rows', row.likelihood)))}",
         "",
-        "| engine | by | median | ratio | quartiles | log-likelihood | below the best | evaluations | peak | over data | fits "
-        "| verdict |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| engine | by | median | processor | ratio | quartiles | log-likelihood | below the best | evaluations | peak "
+        "| over data | fits | verdict |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     parts += ["| " + " | ".join(_cells(line)) + " |" for line in lines]
     reasons = [line.attempt for line in lines if line.attempt.reason]
@@ -116,6 +116,7 @@ def _cells(line: Line) -> list[str]:
         name,
         NOTHING if a.engine == FLOOR else a.criterion,
         seconds(line.median),
+        seconds(a.cpu_seconds),
         figures(line.ratio),
         quartiles,
         NOTHING if a.loglik is None else f"{a.loglik:.4f}",
@@ -129,11 +130,13 @@ def _cells(line: Line) -> list[str]:
 
 
 def evaluations(attempt: Attempt) -> str:
-    """Those of the search, and those of the certificate where there is one."""
+    """Those of the search, those of the certificate where there is one, and of what they were made where that is known."""
     if attempt.evaluations is None:
         return NOTHING
     more = "" if attempt.certificate_evaluations is None else f" + {attempt.certificate_evaluations}"
-    return f"{attempt.evaluations}{more}"
+    parts = {"gradients": attempt.gradients, "passes": attempt.passes, "factorizations": attempt.factorizations}
+    made = ", ".join(f"{count} {name}" for name, count in parts.items() if count is not None)
+    return f"{attempt.evaluations}{more}" + (f" ({made})" if made else "")
 
 
 def figures(value: float | None) -> str:
@@ -161,7 +164,7 @@ def row_record(row: Row, tolerance: float = TOLERANCE) -> dict[str, Any]:
     """A judged row for JSON, with the seconds of every fit."""
     return {
         "key": row.key, "title": row.title, "formula": row.formula, "rows": row.rows, "start": row.start,
-        "goal": None if row.goal is None else dataclasses.asdict(row.goal),
+        "goal": None if row.goal is None else dataclasses.asdict(row.goal), "likelihood": row.likelihood,
         "engines": [dataclasses.asdict(line) for line in judge(row, tolerance)],
     }
 
@@ -170,7 +173,8 @@ def read_row(record: Mapping[str, Any]) -> Row:
     """The row of a record of `row_record`."""
     attempts = tuple(Attempt(**line["attempt"]) for line in record["engines"])
     goal = None if record["goal"] is None else Goal(**record["goal"])
-    return Row(record["key"], record["title"], record["formula"], record["rows"], record["start"], attempts, goal)
+    return Row(record["key"], record["title"], record["formula"], record["rows"], record["start"], attempts, goal,
+               record["likelihood"])
 
 
 def as_json(rows: Sequence[Row], facts: Mapping[str, str], tolerance: float = TOLERANCE) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -34,7 +34,12 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a comparison needs of one fit. ``design`` is X, shape (n, p); ``response`` has the offset subtracted."""
+    """What a comparison needs of one fit.
+
+    ``design`` is X, shape (n, p). ``response`` has the offset subtracted in a linear model; with a family ``offset`` has it.
+    ``weights`` are prior weights and numbers of trials. ``approximation`` is the number of quadrature nodes, and ``profiled``
+    says that the fixed effects do not maximize the likelihood.
+    """
 
     label: str
     formula: str
@@ -48,6 +53,9 @@ class Entry:
     aic: float
     bic: float
     deviance: float
+    offset: Float | None = None
+    approximation: int | None = None
+    profiled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +195,16 @@ def assess(small: Entry, large: Entry) -> Assessment:
     """How the models of two fits relate, and which comparisons of them are valid."""
     fixed = _relation(spans(large.design, small.design), spans(small.design, large.design))
     random = _relation(random_nested(small.model, large.model), random_nested(large.model, small.model))
-    mixed = small.reml != large.reml
-    refit = not mixed and large.reml and not same_restriction(small, large)
-    nested = {fixed, random} <= {"same", "nested"}
+    other = _other_family(small.model, large.model)
+    mixed = other is None and (small.reml, small.approximation) != (large.reml, large.approximation)
+    refit = not mixed and (small.profiled or large.profiled or (large.reml and not same_restriction(small, large)))
+    inside = _same_offset(small, large) and _parameter_nested(small.model, large.model)
+    nested = {fixed, random} <= {"same", "nested"} and inside
     drop = small.loglik - large.loglik
     reason: LrtReason | None = None
-    if mixed:
+    if other is not None:
+        reason = other
+    elif mixed:
         reason = "mixed_fit_criterion"
     elif refit:
         reason = "ml_refit_required"
@@ -206,11 +218,34 @@ def assess(small: Entry, large: Entry) -> Assessment:
         reason = "lower_loglikelihood_lrt_invalid"
     return Assessment(
         smaller=small.label, larger=large.label,
-        comparison_class="mixed_fit_criterion" if mixed else _class(small.model, large.model, fixed, random),
+        comparison_class=other or ("mixed_fit_criterion" if mixed else _class(small.model, large.model, fixed, random)),
         fixed_effects=fixed, random_effects=random, reason=reason, comparable=not (mixed or refit),
         ml_refit_required=refit, within_tolerance=reason is None and drop > 0.0,
         alternatives=_alternatives(fixed, random, reason, small.reml and large.reml),
     )
+
+
+def _other_family(small: CompiledModel, large: CompiledModel) -> Literal["different_family", "different_link"] | None:
+    """What the distributions differ in, if they do; a linear model is one of a family of its own."""
+    one, two = small.family, large.family
+    if one is None or two is None:
+        return None if one is two else "different_family"
+    if one.name != two.name:
+        return "different_family"
+    return None if one.link == two.link else "different_link"
+
+
+def _parameter_nested(small: CompiledModel, large: CompiledModel) -> bool:
+    """Whether the family's parameter of the smaller model is one that the larger one may have: what is given cannot change."""
+    if small.family is None or large.family is None:
+        return True
+    return large.family.theta is None or small.family.theta == large.family.theta
+
+
+def _same_offset(small: Entry, large: Entry) -> bool:
+    if small.offset is None or large.offset is None:
+        return small.offset is large.offset
+    return np.array_equal(small.offset, large.offset)
 
 
 def _relation(inside: bool, around: bool) -> ModelRelation:
@@ -246,8 +281,9 @@ def _alternatives(
         "ml_refit_likelihood_ratio": nested and reason == "ml_refit_required",
         "reml_likelihood_ratio": reml and reason is None,
         "information_criteria": reason not in ("mixed_fit_criterion", "ml_refit_required", "lrt_unavailable"),
-        "fixed_effect_contrast_test": (fixed, random) == ("nested", "same"),
-        "parametric_bootstrap": nested,
+        "fixed_effect_contrast_test": (fixed, random) == ("nested", "same")
+        and reason not in ("different_family", "different_link"),
+        "parametric_bootstrap": nested and reason not in ("different_family", "different_link"),
         "cross_validation": not nested and (fixed, random) != ("same", "same"),
     }
     return tuple(name for name, holds in valid.items() if holds)

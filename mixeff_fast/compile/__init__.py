@@ -9,7 +9,7 @@ from mixeff_fast.compile.model import (
     check_response,
     check_saturation,
     compile_layout,
-    compile_lmm,
+    compile_rows,
     lay_out,
 )
 from mixeff_fast.compile.plan import EliminationPlan
@@ -25,7 +25,7 @@ __all__ = [
     "check_response",
     "check_saturation",
     "compile_layout",
-    "compile_lmm",
+    "compile_rows",
     "lay_out",
     "stored_numbers",
     "with_border",

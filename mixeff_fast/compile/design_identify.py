@@ -63,10 +63,13 @@ def variation(model: Layout, factors: Mapping[str, Grouped], thresholds: Thresho
 def constant_responses(
     model: Layout, factors: Mapping[str, Grouped], varies: Mapping[tuple[str, str], bool], thresholds: Thresholds
 ) -> list[Finding]:
-    """Groups within which the response hardly ever differs although a numeric effect does."""
+    """Groups within which the response hardly ever differs although a numeric effect does, so that a residual variance or a
+    dispersion has little to be estimated from; families without one bear that."""
 
-    frame = model.frame
-    y = frame.response if frame.offset is None else frame.response - frame.offset
+    frame, family = model.frame, model.family
+    if family is not None and not family.has_dispersion:
+        return []
+    y = frame.response if frame.offset is None or family is not None else frame.response - frame.offset
     found = []
     for name, by in factors.items():
         varying = [key for (key, group), does in varies.items() if group == name and does]

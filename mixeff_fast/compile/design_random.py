@@ -10,12 +10,13 @@ import numpy as np
 from mixeff_fast.compile.design_budget import (
     expected_standard_error,
     most_levels,
+    row_weight,
     standardized_products,
 )
 from mixeff_fast.compile.design_levels import level_products
 from mixeff_fast.compile.roles import term_id
 from mixeff_fast.compile.scales import sampled_rows
-from mixeff_fast.compile.semantic import canonical_term
+from mixeff_fast.compile.semantic import canonical_term, spans_intercept
 from mixeff_fast.formula.render import render_bars
 from mixeff_fast.frame.columns import FactorVariable
 from mixeff_fast.schemas.design import (
@@ -67,13 +68,14 @@ class TermSupport:
     """The passes over the rows that one random term takes. ``spread`` is the standard deviation of each column within each
     level, shape (q, d), None for an intercept alone; ``scale`` the columns' overall standard deviations."""
 
-    __slots__ = ("_model", "_moving", "_products", "block", "by", "scale", "spread")
+    __slots__ = ("_model", "_moving", "_products", "_row_weight", "block", "by", "scale", "spread")
 
     def __init__(self, model: Layout, block: RandomBlock, by: Grouped) -> None:
         self._model, self.block, self.by = model, block, by
         intercept = block.term.lhs.intercept
         self._moving = np.arange(1 if intercept else 0, block.width)
         self._products: LevelProducts | None = None
+        self._row_weight = row_weight(model.frame)
         self.spread: Float = np.zeros((by.n_levels, 0))
         self.scale: Float = np.zeros(0)
         if len(self._moving):
@@ -120,7 +122,11 @@ class TermSupport:
             if standardized is None:
                 return None, "collinear_basis"
             products = standardized
-        error = expected_standard_error(products, weights, float(n), by.n_levels, family, singular)
+        if self._row_weight is not None:
+            products = self._row_weight * products
+        error = expected_standard_error(
+            products, weights, float(n), by.n_levels, family, singular, scale_known=self._row_weight is not None
+        )
         return error, "not_told_by_design" if error is None else ""
 
     def _basis_products(self, found: LevelProducts, unstructured: bool) -> Float:
@@ -177,7 +183,8 @@ def audit_term(
         basis=basis,
         information_budget=budget,
     )
-    return audit, [*_slope_findings(model, block, basis, thresholds), *_budget_findings(model, block, budget, thresholds)]
+    findings = [*_slope_findings(model, block, basis, thresholds), *_budget_findings(model, block, budget, thresholds)]
+    return audit, [*findings, *_row_effects(model, block)]
 
 
 def _basis(
@@ -216,7 +223,7 @@ def _budget(
 ) -> InformationBudget:
 
     n, q, d, k = model.frame.n, model.factors[block.factor].n_levels, block.width, len(block.rows)
-    saturated = n <= q * d
+    saturated = q * d > model.most_effects
     varying = np.array([j for j, column in enumerate(basis) if column.supported is not False], np.int64)
     family: CovarianceFamily = block.family if len(varying) > 1 else "scalar"
     error, status, reason = _assess(support, varying, family, q, saturated, thresholds)
@@ -236,6 +243,7 @@ def _budget(
         status=status,
         reason=reason,
         diagonal_status=diagonal,
+        most_effects=model.most_effects,
     )
 
 
@@ -312,6 +320,26 @@ def _slope_findings(
                      "min_within_group_sd": thresholds.min_within_group_sd},
         ))
     return found
+
+
+def _row_effects(model: Layout, block: RandomBlock) -> list[Finding]:
+    """An intercept for each row of a model with a family: overdispersion, unless nothing or the family itself describes it."""
+    family, group = model.family, model.factors[block.factor].group
+    if family is None or len(group.levels) < model.frame.n or not spans_intercept(block.design):
+        return []
+    terms = (term_id(block.term),)
+    payload = {"group": group.name, "source_syntax": canonical_term(model.formula, block.term)}
+    if model.most_effects < model.frame.n:
+        return [Finding(
+            code="not_identifiable", severity="error", stage="design_audit", affected_terms=terms,
+            payload={"reason": "observation_level_effect_of_binary_response", **payload},
+        )]
+    beside = family.estimates_parameter
+    return [Finding(
+        code="observation_level_effect", severity="warning" if beside else "info", stage="design_audit", affected_terms=terms,
+        payload={"reason": "beside_family_parameter" if beside else "overdispersion", **payload,
+                 "n_levels": len(group.levels), "family": family.name},
+    )]
 
 
 def _budget_findings(

@@ -30,7 +30,7 @@ _FEW_CHUNKS = 4
 
 
 def fingerprint(frame: ModelFrame) -> DataFingerprint:
-    """Hash the response, the variables, the grouping factors with the labels of their levels, weights and offset.
+    """Hash the response, the variables, the grouping factors with the labels of their levels, weights, offset and family.
 
     Each array is cut into chunks of 1 MiB; the digest is the SHA-256 of the names, types, shapes and chunk digests in order.
     Numbers are hashed as they are stored, little-endian. Columns that the model does not use, and rows that were left out,
@@ -71,6 +71,11 @@ def fingerprint(frame: ModelFrame) -> DataFingerprint:
 def _arrays(frame: ModelFrame) -> Iterator[tuple[str, Array]]:
     """Everything that is hashed, by a name that no two share."""
     yield f"response {frame.formula.response.name}", frame.response
+    if frame.family is not None:
+        family, coding = frame.family, frame.response_coding
+        yield "family", _text([family.name, family.link, repr(family.theta), repr(coding.failure), repr(coding.success)])
+        if frame.trials is not None:
+            yield "trials", frame.trials
     for key in sorted(frame.variables):
         variable = frame.variables[key]
         if isinstance(variable, FactorVariable):

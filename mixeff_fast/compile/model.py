@@ -1,4 +1,4 @@
-"""From a formula and its model frame to the terms, the theta map and the elimination plan of a linear mixed model.
+"""From a formula and its model frame to the terms, the theta map and the elimination plan of a mixed model.
 
 Random terms on one grouping factor share that factor's blocks: their columns stand side by side and Lambda is block
 diagonal over the terms. Theta runs over the terms in lme4's order (most levels first), each term's lower triangle by
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mixeff_fast.families import Family
     from mixeff_fast.formula import ModelFormula, RandomTerm
     from mixeff_fast.frame import DesignColumns, GroupingFactor, ModelFrame
     from mixeff_fast.vocabulary import CovarianceFamily
@@ -77,6 +78,23 @@ class Layout:
     def n_theta(self) -> int:
         return len(self.theta_names)
 
+    @property
+    def family(self) -> Family | None:
+        """The family of a generalized linear mixed model; None of a linear one."""
+        return self.frame.family
+
+    @property
+    def most_effects(self) -> int:
+        """How many random effects one term can have at most for its covariance to be told from what is left over in a row.
+
+        A residual variance, and the outcome of a single trial, take up the rows: a term needs fewer effects than rows. Counts,
+        successes among several trials and the other families allow one effect per row.
+        """
+        trials = self.frame.trials
+        single = trials is None or float(trials.max()) <= 1.0
+        binary = self.family is not None and self.family.name == "binomial" and single
+        return self.frame.n - 1 if self.family is None or binary else self.frame.n
+
 
 @dataclass(frozen=True, slots=True)
 class CompiledModel(Layout):
@@ -106,17 +124,17 @@ def _lme4_order(n_levels: list[int]) -> list[int]:
     return sorted(range(len(n_levels)), key=lambda i: n_levels[i])[::-1]
 
 
-def check_formula(formula: ModelFormula) -> None:
-    """Refuse what no data could make a linear mixed model of."""
-    if formula.response.kind == "cbind":
+def check_formula(formula: ModelFormula, family: Family | None = None) -> None:
+    """Refuse what no data could make a mixed model of."""
+    if family is None and formula.response.kind == "cbind":
         raise InferenceUnavailable(
             "cbind() makes a binomial response; a linear mixed model takes one numeric column",
             reason_code="multivariate_response_unsupported",
         )
     if not formula.random:
+        fixed = "a fixed-effects model with statsmodels" if family is None else "a model of fixed effects with statsmodels' GLM"
         raise FitError(
-            "the formula has no random term; add one such as (1 | group), or fit a fixed-effects model with statsmodels",
-            reason_code="no_random_effects",
+            f"the formula has no random term; add one such as (1 | group), or fit {fixed}", reason_code="no_random_effects"
         )
 
 
@@ -125,14 +143,37 @@ def _response_range(frame: ModelFrame) -> tuple[float, float]:
     return float(y.min()), float(y.max())
 
 
+def _check_outcomes(frame: ModelFrame, family: Family) -> None:
+    """Refuse outcomes of which no finite estimate could come. Any constant inside the family's range is an ordinary outcome of
+    counts and of successes; of the families with a dispersion, one that an offset makes uneven."""
+    y, name = frame.response, frame.formula.response.name
+    trials = float(frame.n) if frame.trials is None else float(frame.trials.sum())
+    if not y.any():
+        said = "no successes in any row" if family.name == "binomial" else "zero in all rows"
+    elif family.name == "binomial" and float(y.sum()) == trials:
+        said = "no failures in any row"
+    elif not family.has_dispersion or frame.offset is not None or float(y.min()) < float(y.max()):
+        return
+    else:
+        said = f"constant ({float(y[0])!r} in all {frame.n} rows)"
+    verb = "has" if said.startswith("no ") else "is"
+    raise FitError(
+        f"the response {name!r} {verb} {said}, so that a {family.name} model has no finite estimate; model one that varies",
+        reason_code="constant_response", column=name,
+    )
+
+
 def check_response(frame: ModelFrame, response_range: tuple[float, float] | None = None) -> None:
-    """Refuse a response that does not vary; its range is known for rows that are elsewhere.
+    """Refuse a response that does not vary, or not enough for its family; the range is known for rows that are elsewhere.
 
     Raises
     ------
     FitError
         ``constant_response``.
     """
+    if frame.family is not None:
+        _check_outcomes(frame, frame.family)
+        return
     low, high = _response_range(frame) if response_range is None else response_range
     if low == high:
         less = "" if frame.offset is None else " less the offset"
@@ -150,7 +191,7 @@ def _check_design(frame: ModelFrame, response_range: tuple[float, float] | None)
     check_response(frame, response_range)
 
 
-def _check_levels(group: GroupingFactor, n: int) -> None:
+def _check_levels(group: GroupingFactor, n: int, family: Family | None) -> None:
     q = len(group.levels)
     if q < 2:
         raise NotIdentifiable(
@@ -160,7 +201,7 @@ def _check_levels(group: GroupingFactor, n: int) -> None:
             n_levels=q,
             nobs=n,
         )
-    if q >= n:
+    if q >= n and family is None:
         raise NotIdentifiable(
             f"grouping factor {group.name!r} has as many levels as there are rows ({q}); its variance cannot be told "
             "from the residual variance. Leave the term out, or group by a column with repeated levels",
@@ -171,7 +212,8 @@ def _check_levels(group: GroupingFactor, n: int) -> None:
 
 
 def check_saturation(model: CompiledModel) -> None:
-    """Refuse to fit a term with as many random effects as there are rows. Such a model can be compiled and audited.
+    """Refuse to fit a term with as many random effects as there are rows, or with more in a generalized linear model, where one
+    per row is overdispersion. Such a model can be compiled and audited.
 
     Raises
     ------
@@ -182,10 +224,11 @@ def check_saturation(model: CompiledModel) -> None:
     for block in model.blocks:
         group = model.factors[block.factor].group
         effects = len(group.levels) * block.width
-        if effects >= n:
+        if effects > n or (effects == n and model.family is None):
+            what = "from the residual variance" if model.family is None else "by the data"
             raise NotIdentifiable(
                 f"the terms on {group.name!r} have {effects} random effects for {n} rows; their covariance cannot be told "
-                "from the residual variance. Use fewer varying effects",
+                f"{what}. Use fewer varying effects",
                 group=group.name,
                 n_levels=len(group.levels),
                 n_random_effects=effects,
@@ -239,34 +282,35 @@ def lay_out(frame: ModelFrame, *, as_written: bool = False) -> Layout:
 
 
 def compile_layout(
-    layout: Layout, codes: Sequence[NDArray[np.int32]], response_range: tuple[float, float]
+    layout: Layout, codes: Sequence[NDArray[np.int32]], response_range: tuple[float, float] | None = None
 ) -> CompiledModel:
     """Check a layout against its data, and plan the elimination.
 
     ``codes`` has the levels of each factor in the rows, or in any rows in which the same levels meet;
-    ``response_range`` the lowest and the highest response (less the offset).
+    ``response_range`` the lowest and the highest response (less the offset) of rows that are elsewhere.
     """
     frame = layout.frame
     _check_design(frame, response_range)
     for block in layout.blocks:
-        _check_levels(layout.factors[block.factor].group, frame.n)
+        _check_levels(layout.factors[block.factor].group, frame.n, frame.family)
     factors = layout.factors
     plan = make_plan(codes, [f.n_levels for f in factors], [f.width for f in factors], len(layout.fixed.names))
     return CompiledModel(frame.formula, frame, layout.fixed, layout.blocks, factors, layout.theta_names, plan)
 
 
-def compile_lmm(frame: ModelFrame) -> CompiledModel:
-    """Compile a Gaussian mixed model.
+def compile_rows(frame: ModelFrame) -> CompiledModel:
+    """Compile a mixed model of rows in memory, linear or generalized as its frame was read.
 
     Raises
     ------
     FitError
-        No random term, a constant response, a covariance structure that cannot be fitted.
+        No random term, a response that is constant or at the edge of the family's range in all rows, a covariance structure
+        that cannot be fitted.
     NotIdentifiable
-        One row, a grouping factor with one level, or with as many levels as rows.
+        One row, a grouping factor with one level, or in a linear model with as many levels as rows.
     InferenceUnavailable
-        ``cbind`` responses, which belong to binomial models.
+        ``cbind`` responses without a family.
     """
-    check_formula(frame.formula)
+    check_formula(frame.formula, frame.family)
     layout = lay_out(frame)
-    return compile_layout(layout, [f.group.codes for f in layout.factors], _response_range(frame))
+    return compile_layout(layout, [f.group.codes for f in layout.factors])

@@ -127,7 +127,9 @@ def _unsupported(term: RandomTerm, audit: RandomTermAudit) -> tuple[str, ...]:
 
 def _refusal(term: RandomTerm, budget: InformationBudget, n_columns: int, thresholds: Thresholds) -> str | None:
     """Why nothing of a term is supported, or None. A single variance is the least a term can ask for."""
-    if budget.n_levels * n_columns >= budget.effective_n.n_rows:
+    n_rows = budget.effective_n.n_rows
+    most = n_rows - 1 if budget.most_effects is None else budget.most_effects
+    if budget.n_levels * n_columns > most:
         return "as_many_effects_as_rows"
     if budget.n_levels < thresholds.min_levels_fit:
         return "too_few_levels"

@@ -23,6 +23,7 @@ from mixeff_fast.fit.cones import (
     resolution,
     slack,
 )
+from mixeff_fast.fit.engine import Engine
 from mixeff_fast.fit.face import (
     CENTRAL_STEP,
     Face,
@@ -42,15 +43,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixeff_fast.fit.control import Control
-    from mixeff_fast.fit.engine import Engine
-    from mixeff_fast.vocabulary import CertificationQuality, FitStatus, HessianRoute
+    from mixeff_fast.fit.coordinates import Coordinates
+    from mixeff_fast.vocabulary import CertificationQuality, FitStatus, HessianRoute, Limit
 
     Float = NDArray[np.float64]
 
 # above this a fit is not converged
 CONVERGED_DECREMENT = 1e-4
-# residual share of the response's sum of squares below which the fit is exact and the criterion unbounded
-COLLAPSED = 1e-13
 # rounding error of the objective above which nothing is certain
 RESOLVED = 1e-5
 MAX_ESCAPES = 8
@@ -86,6 +85,12 @@ class Certificate:
         The cone conditions, one record per term.
     escapes
         Boundary or saddle points the search was restarted from.
+    information
+        Hessian of the objective over the free covariance parameters and, last, the parameters beside them (standardized); None
+        where there are no such or it is not positive definite.
+    limit
+        Where the family's parameter ran to, if the objective does not change with it any more: ``theta_infinite`` of the
+        negative binomial, ``dispersion_zero``, or ``parameter_flat``; then ``information`` is without it.
     """
 
     status: FitStatus
@@ -106,12 +111,14 @@ class Certificate:
     n_boundary: int
     cones: tuple[ConeEvidence, ...]
     escapes: int
+    information: Float | None = None
+    limit: Limit = ""
 
 
 def _verdict(
-    engine: Engine, stop: str, face: Face | None, cones: tuple[ConeEvidence, ...], collapsed: bool
+    engine: Coordinates, stop: str, face: Face | None, cones: tuple[ConeEvidence, ...], collapsed: bool, limit: Limit
 ) -> tuple[FitStatus, CertificationQuality, str]:
-    if collapsed:
+    if collapsed or limit == "dispersion_zero":
         return "not_identifiable", "failed", "the model fits the response exactly: the residual variance collapsed to zero"
     if face is None:
         return "not_optimized", "failed", "the objective is not finite around the point where the search stopped"
@@ -123,19 +130,31 @@ def _verdict(
         return "not_optimized", "failed", "a covariance direction at zero wants to grow"
     if face.saddle:
         return "not_optimized", "failed", "the objective curves downward along a direction: a saddle point"
-    if face.flat.any():
-        return "not_identifiable", "approximate", "the objective is flat along a combination of covariance parameters"
+    if limit == "parameter_flat":
+        return "not_identifiable", "approximate", "the objective is flat along the family's parameter"
+    if _flat(face, limit).any():
+        what = _flat_parameters(engine, face)
+        return "not_identifiable", "approximate", f"the objective is flat along a combination of {what}"
     status: FitStatus = "converged_interior"
     if any(cone.rank < cone.width for cone in cones):
         reduced = any(
             cone.rank < cone.width and engine.model.blocks[cone.term].family == "full" for cone in cones
         )
         status = "converged_reduced_rank" if reduced else "converged_boundary"
+    if limit == "theta_infinite":
+        status = "converged_boundary" if status == "converged_interior" else status
+        return status, "approximate", "theta of the negative binomial ran to infinity, where the responses are Poisson's"
     if decrement > CERTIFIED_DECREMENT:
         return status, "approximate", f"the Newton decrement is {decrement:.3g}"
     if resolution(engine) > RESOLVED:
         return status, "approximate", f"rounding leaves the objective uncertain by {resolution(engine):.3g}"
     return status, "certified", ""
+
+
+def _flat(face: Face, limit: Limit) -> NDArray[np.bool_]:
+    """The flat directions, but for the last parameter's own where that has run to its limit."""
+    own = np.abs(face.vectors[-1]) > 0.9 if limit else np.zeros(len(face.flat), bool)
+    return np.asarray(face.flat & ~own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +174,17 @@ class _Evidence:
         return optimal and all(normal.values[0] >= -normal.tolerance for normal in self.normals)
 
 
-def _look(engine: Engine, point: Point, reml: bool, exhausted: bool) -> _Evidence:
+def _look(engine: Coordinates, point: Point, reml: bool, exhausted: bool) -> _Evidence:
     """Evidence at a point, which is brought to the boundary and polished first, unless the caller's budget is spent."""
     if not exhausted:
-        if engine.is_small and not engine.spares_evaluations:
+        if isinstance(engine, Engine) and engine.is_small and not engine.spares_evaluations:
             face = settled(engine, point, reml)
             if face is not None:
                 return _Evidence(face, [])
         drop_small(engine, point, reml)
-        found = modelled(engine, point, reml) if engine.spares_evaluations else None
+        found = None
+        if isinstance(engine, Engine) and engine.spares_evaluations:
+            found = modelled(engine, point, reml)
         if found is not None:
             return _Evidence(*found)
     face = None
@@ -182,7 +203,7 @@ def _look(engine: Engine, point: Point, reml: bool, exhausted: bool) -> _Evidenc
     return _Evidence(face, normals(engine, point, reml))
 
 
-def _lower_point(engine: Engine, point: Point, evidence: _Evidence, reml: bool) -> Float | None:
+def _lower_point(engine: Coordinates, point: Point, evidence: _Evidence, reml: bool) -> Float | None:
     """The lowest of some points near one that is no optimum, or None when none is lower."""
     trials = grown(engine, point, evidence.normals)
     if evidence.face is not None and evidence.face.saddle:
@@ -196,7 +217,7 @@ def _lower_point(engine: Engine, point: Point, evidence: _Evidence, reml: bool) 
     return best
 
 
-def optimum(engine: Engine, reml: bool, control: Control, start: Float | None = None) -> tuple[Float, Certificate]:
+def optimum(engine: Coordinates, reml: bool, control: Control, start: Float | None = None) -> tuple[Float, Certificate]:
     """Search (from ``start``, or what ``control`` says), polish and certify. Returns ``lam`` (every term's lower triangular)
     and the evidence."""
     start = start_lam(engine, control) if start is None else start
@@ -209,7 +230,7 @@ def optimum(engine: Engine, reml: bool, control: Control, start: Float | None = 
         evidence = _look(engine, point, reml, record.stop == EXHAUSTED)
         left = control.max_evaluations - evaluations
         progress = point.objective < lowest - slack(engine)
-        if evidence.stands() or escapes >= MAX_ESCAPES or left <= 0 or not progress or _collapsed(engine):
+        if evidence.stands() or escapes >= MAX_ESCAPES or left <= 0 or not progress or engine.collapsed:
             break
         lowest = point.objective
         lam: Float | None = point.lam
@@ -224,8 +245,9 @@ def optimum(engine: Engine, reml: bool, control: Control, start: Float | None = 
         iterations += record.iterations
         point = Point(record.lam, record.objective, point.evaluations, record.scored)
     cones = cone_evidence(engine, evidence.normals, nowhere_lower)
-    status, quality, reason = _verdict(engine, record.stop, evidence.face, cones, _collapsed(engine))
-    face = evidence.face
+    collapsed, face = engine.collapsed, evidence.face
+    limit = "" if face is None else engine.limit(point.lam, point.objective, _last_curvature(engine, face))
+    status, quality, reason = _verdict(engine, record.stop, face, cones, collapsed, limit)
     values = np.zeros(0) if face is None else face.values
     n_free = len(values)
     certificate = Certificate(
@@ -240,24 +262,50 @@ def optimum(engine: Engine, reml: bool, control: Control, start: Float | None = 
         gradient_norm=float(np.abs(face.gradient * face.scale).max()) if face is not None and n_free else 0.0,
         newton_decrement=0.0 if face is None else face.decrement,
         hessian_route="average_information" if face is not None and face.by_model else "gradient_differences",
-        hessian_minimum=float(values[0]) if n_free else 0.0,
-        hessian_condition=float(values[-1] / values[0]) if n_free and values[0] > 0.0 else 0.0,
+        hessian_minimum=float(values.min()) if n_free else 0.0,
+        hessian_condition=float(values.max() / values.min()) if n_free and values.min() > 0.0 else 0.0,
         hessian_rank=0 if face is None else int(np.sum(~face.flat)),
         n_free=n_free,
-        n_boundary=engine.model.n_theta - n_free,
+        n_boundary=engine.model.n_theta + len(engine.extra_directions()[0]) - n_free,
         cones=cones,
         escapes=escapes,
+        information=_information(engine, face, limit),
+        limit=limit,
     )
     return lower(engine, point.lam), certificate
 
 
-def _collapsed(engine: Engine) -> bool:
-    """Whether the residual of the point evaluated last is nothing but rounding."""
-    return engine.pivot**2 <= COLLAPSED * engine.total
+def _flat_parameters(engine: Coordinates, face: Face) -> str:
+    """What the flat directions are mostly made of."""
+    beside = len(engine.extra_directions()[0])
+    along = (face.vectors[:, face.flat] ** 2).sum(axis=1)
+    return "fixed effects" if beside and along[len(along) - beside :].sum() > 0.5 * along.sum() else "covariance parameters"
 
 
-def curvature_at(engine: Engine, lam: Float, reml: bool) -> Float | None:
-    """Hessian of the criterion over theta's entries of ``lam``, shape (n_theta, n_theta); None when it is not finite."""
+def _last_curvature(engine: Coordinates, face: Face) -> float:
+    """Second derivative in the last parameter beside the covariance parameters; NaN where there is none."""
+    errors, _ = engine.extra_directions()
+    return float(face.hessian[-1, -1] / errors[-1] ** 2) if len(errors) else np.nan
+
+
+def _information(engine: Coordinates, face: Face | None, limit: Limit) -> Float | None:
+    """The Hessian where it has parameters beside the covariance parameters: those at the end, in the engine's own units, and
+    without the last where that has run to its limit."""
+    errors, _ = engine.extra_directions()
+    if face is None or not len(errors) or _flat(face, limit).any() or face.saddle:
+        return None
+    units = face.scale.copy()
+    units[len(units) - len(errors) :] *= errors
+    # of the spectrum as it was measured in the end, which is positive
+    hessian = np.asarray((face.vectors * face.values) @ face.vectors.T / np.outer(units, units))
+    return hessian[:-1, :-1] if limit else hessian
+
+
+def curvature_at(engine: Coordinates, lam: Float, reml: bool, sizes: Float | None = None) -> Float | None:
+    """Hessian of the criterion over theta's entries of ``lam``, and the parameters beside them that end it; shape (n, n). None
+    when it is not finite. ``sizes`` are natural ones of the latter."""
     theta_map = engine.theta_map
-    steps = CENTRAL_STEP * np.sqrt(lam[theta_map.position] ** 2 + theta_map.noise[theta_map.term] ** 2)
-    return central(engine, lam, reml, np.eye(len(lam))[theta_map.position], steps)
+    steps = np.sqrt(lam[theta_map.position] ** 2 + theta_map.noise[theta_map.term] ** 2)
+    beside = np.zeros(0) if sizes is None else sizes
+    places = np.concatenate([theta_map.position, np.arange(len(lam) - len(beside), len(lam))])
+    return central(engine, lam, reml, np.eye(len(lam))[places], CENTRAL_STEP * np.concatenate([steps, beside]))

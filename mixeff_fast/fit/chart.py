@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixeff_fast.fit.cones import column_norms, orthogonal
+from mixeff_fast.fit.coordinates import separate
 from mixeff_fast.fit.crossproduct import factor_blocks
-from mixeff_fast.fit.engine import separate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +30,9 @@ SHORTEST_STEP, LONGEST_STEP = 0.001, 0.05
 ABSENT = 1e-6
 # length of the columns of Lambda that stand in for absent directions, in the same units
 FAINT = 1e-6
+_TINY = float(np.finfo(np.float64).tiny)
+# where a derivative is taken from, in steps
+_STENCIL = np.array([1.0, -1.0, 0.5, -0.5])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +72,22 @@ def chart_at(engine: Engine, lam: Float) -> Chart:
     rows: list[Float] = []
     terms: list[int] = []
     shares: list[float] = []
+    lacking = False
     for k, (block, left) in enumerate(zip(engine.model.blocks, bases, strict=True)):
         norms = column_norms(engine, lam, block)
         own = slice(block.first, block.first + block.width)
         levels = factor_blocks(engine.model.plan, engine.assembled.cross.diag, block.factor)[:, own, own]
-        mass = np.maximum(np.einsum("ia,lij,ja->la", left, levels, left).max(axis=0), np.finfo(float).tiny)
+        mass = np.maximum(((levels @ left) * left).sum(axis=1).max(axis=0), _TINY)
         gone = norms**2 * mass <= ABSENT**2
-        engine.block_lambda(lam, block)[:, gone] = engine.block_lambda(faint, block)[:, gone] = norms[gone] = 0.0
+        if gone.any():
+            lacking = True
+            engine.block_lambda(lam, block)[:, gone] = engine.block_lambda(faint, block)[:, gone] = norms[gone] = 0.0
         present = np.flatnonzero(norms)
         if not len(present):
             continue
         sizes = np.sqrt(norms**2 + 1.0 / mass)
-        if not separate(block):
-            absent = np.flatnonzero(norms == 0.0)
-            engine.block_lambda(faint, block)[:, absent] = FAINT * sizes[absent] * left[:, absent]
+        if gone.any() and not separate(block):
+            engine.block_lambda(faint, block)[:, gone] = FAINT * sizes[gone] * left[:, gone]
         for b in present.tolist():
             for a in (b,) if separate(block) else range(b, block.width):
                 row = np.zeros(len(lam))
@@ -91,7 +96,8 @@ def chart_at(engine: Engine, lam: Float) -> Chart:
                 terms.append(k)
                 shares.append(float(norms[b] / sizes[b]))
     steps = np.clip((engine.rounding() / (engine.n * np.array(shares))) ** 0.2, SHORTEST_STEP, LONGEST_STEP)
-    return Chart(lam, faint, np.array(rows).reshape(len(rows), len(lam)), tuple(terms), steps, _held(engine, lam))
+    held = _held(engine, lam) if lacking else ()
+    return Chart(lam, faint, np.array(rows).reshape(len(rows), len(lam)), tuple(terms), steps, held)
 
 
 def _held(engine: Engine, lam: Float) -> tuple[str, ...]:
@@ -108,10 +114,10 @@ def _held(engine: Engine, lam: Float) -> tuple[str, ...]:
 def slopes(function: Callable[[Float], Float], lam: Float, chart: Chart) -> Iterator[Float]:
     """Derivatives of an array along the coordinates, one after another, from ``lam`` (``chart.lam`` or ``chart.faint``).
 
-    Central differences at two steps, extrapolated: four evaluations per coordinate.
+    Central differences at two steps, extrapolated: ``function`` is asked for its arrays at four points per coordinate, shape
+    (4, len(lam)).
     """
     for direction, step in zip(chart.directions, chart.steps.tolist(), strict=True):
-        wide, narrow = (
-            (function(lam + h * direction) - function(lam - h * direction)) / (2.0 * h) for h in (step, 0.5 * step)
-        )
+        there = function(lam + np.multiply.outer(step * _STENCIL, direction))
+        wide, narrow = (there[0] - there[1]) / (2.0 * step), (there[2] - there[3]) / step
         yield (4.0 * narrow - wide) / 3.0

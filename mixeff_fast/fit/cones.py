@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.fit.engine import lower_factor, separate
+from mixeff_fast.fit.coordinates import lower_factor, separate
 from mixeff_fast.kernels.settle import NEGLIGIBLE, SMALL_DIRECTION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixeff_fast.compile import RandomBlock
-    from mixeff_fast.fit.engine import Engine
+    from mixeff_fast.fit.coordinates import Coordinates
 
     Float = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class Point:
 @dataclass(frozen=True, slots=True)
 class ConeEvidence:
     """Conditions on one term's covariance matrix: its rank, and on the directions it lacks the smallest and largest
-    eigenvalue of ``N'Gamma N`` (None at full rank)."""
+    eigenvalue of ``N'Gamma N`` (None at full rank, and where the gradient is not finite)."""
 
     term: int
     group: str
@@ -74,7 +74,7 @@ class Normal:
     tolerance: float
 
 
-def singular_values(engine: Engine, lam: Float) -> tuple[Float, ...]:
+def singular_values(engine: Coordinates, lam: Float) -> tuple[Float, ...]:
     """Per term, the standard deviations of its principal directions relative to sigma, per standardized column.
 
     The rule on which everything that says "singular" rests: a direction is absent when its value is below a tolerance.
@@ -87,9 +87,9 @@ def singular_values(engine: Engine, lam: Float) -> tuple[Float, ...]:
     return tuple(out)
 
 
-def lower(engine: Engine, lam: Float) -> Float:
+def lower(engine: Coordinates, lam: Float) -> Float:
     """The lower triangular Lambda with non-negative diagonal of the same covariances; absent directions are zero columns."""
-    out = np.zeros_like(lam)
+    out = lam.copy()
     for block in engine.model.blocks:
         root = engine.block_lambda(lam, block)
         engine.block_lambda(out, block)[...] = np.diag(np.abs(np.diag(root))) if separate(block) else lower_factor(root)
@@ -107,9 +107,9 @@ def _unit_columns(root: Float) -> Float | None:
     return np.asarray(unit) if np.abs(gram).max() < 1e-13 else None
 
 
-def orthogonal(engine: Engine, lam: Float) -> tuple[Float, tuple[Float, ...]]:
+def orthogonal(engine: Coordinates, lam: Float) -> tuple[Float, tuple[Float, ...]]:
     """``lam`` with orthogonal columns, longest first, and every term's left singular vectors."""
-    out = np.zeros_like(lam)
+    out = lam.copy()
     left = []
     for block in engine.model.blocks:
         root = engine.block_lambda(lam, block)
@@ -126,22 +126,22 @@ def orthogonal(engine: Engine, lam: Float) -> tuple[Float, tuple[Float, ...]]:
     return out, tuple(left)
 
 
-def column_norms(engine: Engine, lam: Float, block: RandomBlock) -> Float:
+def column_norms(engine: Coordinates, lam: Float, block: RandomBlock) -> Float:
     view = engine.block_lambda(lam, block)
     return np.abs(np.diag(view)) if separate(block) else np.sqrt((view * view).sum(axis=0))
 
 
-def resolution(engine: Engine) -> float:
+def resolution(engine: Coordinates) -> float:
     """Rounding error of the objective at the point evaluated last: cancellation may have enlarged it."""
     return engine.rounding()
 
 
-def slack(engine: Engine) -> float:
+def slack(engine: Coordinates) -> float:
     """A rise of the objective that is none."""
     return max(NEGLIGIBLE, resolution(engine))
 
 
-def drop_small(engine: Engine, point: Point, reml: bool) -> None:
+def drop_small(engine: Coordinates, point: Point, reml: bool) -> None:
     """Remove nearly absent directions where that does not raise the objective: together, or else one by one."""
     small = []
     for k, block in enumerate(engine.model.blocks):
@@ -163,7 +163,7 @@ def drop_small(engine: Engine, point: Point, reml: bool) -> None:
                     return
 
 
-def normals(engine: Engine, point: Point, reml: bool) -> list[Normal]:
+def normals(engine: Coordinates, point: Point, reml: bool) -> list[Normal]:
     """Gamma = d(criterion)/d(Sigma) on the null space of every singular term, read off next to it. The columns of the
     point's Lambda become orthogonal."""
     probe, absent = beside(engine, point)
@@ -174,7 +174,7 @@ def normals(engine: Engine, point: Point, reml: bool) -> list[Normal]:
     return read_normals(engine, absent, gradient)
 
 
-def beside(engine: Engine, point: Point) -> tuple[Float, list[Absent]]:
+def beside(engine: Coordinates, point: Point) -> tuple[Float, list[Absent]]:
     """A Lambda next to the point with every absent direction at a small length, and these directions. The columns of the
     point's Lambda become orthogonal where some are absent."""
     blocks = engine.model.blocks
@@ -193,13 +193,15 @@ def beside(engine: Engine, point: Point) -> tuple[Float, list[Absent]]:
     return probe, absent
 
 
-def read_normals(engine: Engine, absent: list[Absent], gradient: Float) -> list[Normal]:
+def read_normals(engine: Coordinates, absent: list[Absent], gradient: Float) -> list[Normal]:
     """Gamma on the directions absent, from the gradient beside the point."""
     out = []
     for k, gone, null, size in absent:
         block = engine.model.blocks[k]
         inner = null.T @ engine.block_lambda(gradient, block)[:, gone] / (2.0 * size)
-        if separate(block):
+        if not np.all(np.isfinite(inner)):
+            values, vectors = np.full(len(gone), math.nan), np.eye(len(gone))
+        elif separate(block):
             order = np.argsort(np.diag(inner), kind="stable")
             values, vectors = np.diag(inner)[order], np.eye(len(gone))[:, order]
         else:
@@ -211,7 +213,7 @@ def read_normals(engine: Engine, absent: list[Absent], gradient: Float) -> list[
     return out
 
 
-def grown(engine: Engine, point: Point, found: list[Normal]) -> list[Float]:
+def grown(engine: Coordinates, point: Point, found: list[Normal]) -> list[Float]:
     """Lambdas where every absent direction that wants to grow has some length."""
     out = []
     for size in GROWTH:
@@ -231,7 +233,7 @@ def grown(engine: Engine, point: Point, found: list[Normal]) -> list[Float]:
     return out
 
 
-def cone_evidence(engine: Engine, found: list[Normal], satisfied: bool) -> tuple[ConeEvidence, ...]:
+def cone_evidence(engine: Coordinates, found: list[Normal], satisfied: bool) -> tuple[ConeEvidence, ...]:
     """One record per term; with ``satisfied``, no growth lowered the objective, whatever Gamma says."""
     by_term = {normal.term: normal for normal in found}
     out = []
@@ -241,7 +243,10 @@ def cone_evidence(engine: Engine, found: list[Normal], satisfied: bool) -> tuple
         if normal is None:
             out.append(ConeEvidence(k, group, block.width, block.width, None, None, True))
             continue
-        least, most = float(normal.values[0]), float(normal.values[-1])
         rank = block.width - len(normal.values)
+        if not np.all(np.isfinite(normal.values)):
+            out.append(ConeEvidence(k, group, block.width, rank, None, None, False))
+            continue
+        least, most = float(normal.values[0]), float(normal.values[-1])
         out.append(ConeEvidence(k, group, block.width, rank, least, most, bool(satisfied or least >= -normal.tolerance)))
     return tuple(out)

@@ -2,7 +2,8 @@
 that says the same.
 
 A direction is absent by the one rule of singularity: its standard deviation, per standardized column, is below a share of
-sigma. So rank does not depend on units; loadings and eigenvalues are in the units of the data.
+sigma, or of a unit of the linear predictor where there is none. So rank does not depend on units; loadings and eigenvalues are
+in the units of the data.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.compile import compile_lmm
+from mixeff_fast.compile import compile_rows
 from mixeff_fast.errors import FitError
-from mixeff_fast.fit.engine import separate
+from mixeff_fast.fit.coordinates import separate
+from mixeff_fast.fit.glmm import GlmmResult, fit_glmm
 from mixeff_fast.fit.lmm import fit_lmm
 from mixeff_fast.fit.tables import block_covariance
 from mixeff_fast.formula import TermSet, render
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from mixeff_fast.schemas.semantic import SemanticModel
 
     Float = NDArray[np.float64]
+    Result = LmmResult | GlmmResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Principal:
     rank: int
 
 
-def principal(block: RandomBlock, result: LmmResult, singular: Float, tolerance: float) -> Principal:
+def principal(block: RandomBlock, result: Result, singular: Float, tolerance: float) -> Principal:
     """The directions of a term. ``singular`` are its relative standard deviations on standardized columns."""
     width = block.width
     lower = np.zeros((width, width))
@@ -72,7 +75,7 @@ def principal(block: RandomBlock, result: LmmResult, singular: Float, tolerance:
     loadings = loadings[:, order]
     largest = np.argmax(np.abs(loadings), axis=0)
     signs = np.where(loadings[largest, np.arange(width)] < 0.0, -1.0, 1.0)
-    return Principal((result.sigma * spread[order]) ** 2, loadings * signs, rank)
+    return Principal((result.scale * spread[order]) ** 2, loadings * signs, rank)
 
 
 def _directions(block: RandomBlock, found: Principal) -> tuple[Direction, ...]:
@@ -109,8 +112,15 @@ def _with_one_column(model: CompiledModel, block: RandomBlock, column: int) -> M
     return None if len(meanings) < len(random) else replace(model.formula, random=random)
 
 
+def _fitted_alike(model: CompiledModel, result: Result) -> float:
+    """The objective of another model, by the estimator of this one."""
+    if isinstance(result, GlmmResult):
+        return fit_glmm(model, result.method, n_agq=result.n_agq)[1].objective
+    return fit_lmm(model, result.reml)[1].objective
+
+
 def interpretable_submodel(
-    model: CompiledModel, block: RandomBlock, found: Principal, result: LmmResult, thresholds: Thresholds
+    model: CompiledModel, block: RandomBlock, found: Principal, result: Result, thresholds: Thresholds
 ) -> InterpretableSubmodel | None:
     """The model that keeps the one column on which the first direction of a term loads, if its optimum is as good. It is
     fitted, to the rows in memory."""
@@ -122,11 +132,11 @@ def interpretable_submodel(
     if formula is None:
         return None
     try:
-        _, smaller = fit_lmm(compile_lmm(replace(model.frame, formula=formula)), result.reml)
+        smaller = _fitted_alike(compile_rows(replace(model.frame, formula=formula)), result)
     except FitError:
         # the memory that two models take together
         return None
-    gap = max(smaller.objective - result.objective, 0.0)
+    gap = max(smaller - result.objective, 0.0)
     if not gap <= thresholds.submodel_objective_gap:
         return None
     return InterpretableSubmodel(
@@ -135,13 +145,13 @@ def interpretable_submodel(
     )
 
 
-def _in_formula_order(model: CompiledModel, result: LmmResult) -> Iterator[tuple[RandomBlock, Float]]:
+def _in_formula_order(model: CompiledModel, result: Result) -> Iterator[tuple[RandomBlock, Float]]:
     pairs = zip(model.blocks, result.singular, strict=True)
     yield from sorted(pairs, key=lambda pair: pair[0].term.index)
 
 
 def effective_covariances(
-    model: CompiledModel, result: LmmResult, semantic: SemanticModel, thresholds: Thresholds
+    model: CompiledModel, result: Result, semantic: SemanticModel, thresholds: Thresholds
 ) -> tuple[EffectiveCovariance, ...]:
     """One record per random term, in the order of the formula. A term that lost directions may have a smaller model fitted."""
     converged = result.certificate.status.startswith("converged")
@@ -183,7 +193,7 @@ def boundary_indices(model: CompiledModel, theta: Float) -> tuple[int, ...]:
 
 
 def covariance_transitions(
-    model: CompiledModel, result: LmmResult, effective: Sequence[EffectiveCovariance]
+    model: CompiledModel, result: Result, effective: Sequence[EffectiveCovariance]
 ) -> tuple[CovarianceTransition, ...]:
     """What each term that lost directions went from and to."""
     held = boundary_indices(model, result.theta)
@@ -256,7 +266,7 @@ def fitted_state(
 
 
 def covariance_findings(
-    model: CompiledModel, result: LmmResult, effective: Sequence[EffectiveCovariance], thresholds: Thresholds
+    model: CompiledModel, result: Result, effective: Sequence[EffectiveCovariance], thresholds: Thresholds
 ) -> Iterator[Finding]:
     """Directions without variance, variances of zero, and correlations near one, of a fit that converged."""
     for record, (block, _) in zip(effective, _in_formula_order(model, result), strict=True):
@@ -279,11 +289,11 @@ def covariance_findings(
 
 
 def _near_unit(
-    block: RandomBlock, result: LmmResult, record: EffectiveCovariance, threshold: float
+    block: RandomBlock, result: Result, record: EffectiveCovariance, threshold: float
 ) -> Iterator[Finding]:
     if block.family != "full":
         return
-    covariance = block_covariance(block, result.theta, result.sigma)
+    covariance = block_covariance(block, result.theta, result.scale)
     sd = np.sqrt(np.diag(covariance))
     for j in range(block.width):
         for i in range(j + 1, block.width):

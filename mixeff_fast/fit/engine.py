@@ -1,7 +1,6 @@
 """The engine of one linear mixed model: cross-product, workspace, and evaluations at any Lambda.
 
-``lam`` holds each factor's Lambda in standardized units, row-major, one after another; theta in the user's units is read
-from it and written to it here and nowhere else.
+``lam`` holds each factor's Lambda in standardized units, row-major, one after another.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from mixeff_fast.errors import FitError
 from mixeff_fast.fit import staged
 from mixeff_fast.fit.assemble import Assembled, assemble
 from mixeff_fast.fit.compilation import listen
+from mixeff_fast.fit.coordinates import Coordinates
 from mixeff_fast.fit.crossproduct import factor_blocks
-from mixeff_fast.fit.standardize import standardize, term_intercept
+from mixeff_fast.fit.standardize import standardize
 from mixeff_fast.fit.threads import Team
 from mixeff_fast.fit.trunks import DenseStages, SparseStages
 from mixeff_fast.fit.workspace import (
@@ -31,15 +31,15 @@ from mixeff_fast.fit.workspace import (
     new_workspace,
     works_in_lanes,
 )
-from mixeff_fast.kernels import covariance, profiled
-from mixeff_fast.kernels.structure import ThetaMap
+from mixeff_fast.kernels import profiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mixeff_fast.compile import CompiledModel, RandomBlock
+    from mixeff_fast.compile import CompiledModel, EliminationPlan
     from mixeff_fast.fit.control import Control
     from mixeff_fast.fit.statistics_fit import StatisticsSource
+    from mixeff_fast.kernels.structure import DenseTrunk, Workspace
 
     Float = NDArray[np.float64]
 
@@ -54,41 +54,11 @@ SMALL_LANE_BLOCKS = 4000
 # enough; a block counts as so many flops at least
 SPARING_FLOPS = 7e5
 BLOCK_FLOPS = 200.0
-# relative size below which a row of Lambda is a combination of the rows above it
-DEPENDENT = 1e-11
+# residual share of the response's sum of squares below which the fit is exact and the criterion unbounded
+COLLAPSED = 1e-13
 
 
-def lower_basis(root: Float, sizes: Float | None = None) -> tuple[Float, Float]:
-    """The lower triangular L with non-negative diagonal and the rows Q with ``root = L Q``.
-
-    Gram-Schmidt on the rows (twice). A rank-deficient covariance gets zero columns in L and zero rows in Q: the same
-    L for the same covariance, whatever factor it came from. ``sizes`` are the rows' lengths before what cancelled in them,
-    if they came of a product.
-    """
-    low, basis = np.zeros_like(root), np.zeros_like(root)
-    sizes = np.sqrt((root * root).sum(axis=1)) if sizes is None else sizes
-    covariance.lower_basis(np.array(root), sizes, DEPENDENT, low, basis)
-    return low, basis
-
-
-def lower_factor(root: Float) -> Float:
-    """The lower triangular L with non-negative diagonal and ``L L' = root root'``; zero columns for absent directions."""
-    if len(root) == 1:
-        return np.abs(root)
-    return lower_basis(root)[0]
-
-
-def lower_product(left: Float, right: Float) -> tuple[Float, Float]:
-    """``lower_basis`` of a product."""
-    return lower_basis(left @ right, np.sqrt(np.square(np.abs(left) @ np.abs(right)).sum(axis=1)))
-
-
-def separate(block: RandomBlock) -> bool:
-    """Whether each column of the term is a cone of its own."""
-    return block.width == 1 or block.family == "diagonal"
-
-
-class Engine:
+class Engine(Coordinates):
     """Owns the arrays of a model, but for ``assembled`` where that is given. Not safe for use from two threads at once: the
     workspace is shared."""
 
@@ -98,7 +68,7 @@ class Engine:
     ) -> None:
         """Assemble the rows of the model's frame, or take what was ``assembled`` before, or the sums of a ``source``."""
         check_saturation(model)
-        _check_memory(model, control)
+        check_memory(model, control)
         self.model = model
         self.team = Team(control.threads)
         frame = model.frame
@@ -120,8 +90,8 @@ class Engine:
         self.n_chunks = n_chunks(model.plan)
         self.work = new_workspace(model.plan, self.assembled, self.n_chunks)
         self.chain, self.trunk = new_trunk(model.plan, self.assembled)
-        self.stages = None if self.is_small else self._trunk_stages()
-        self.theta_map = self._theta_map()
+        self.stages = None if self.is_small else new_stages(model.plan, self.assembled, self.work, self.trunk, self.team)
+        self.theta_map = self.new_theta_map()
         self.scoring = new_scoring(model, self.assembled, self.work)
         self.search = new_search(model.n_theta)
         self.evidence = new_evidence(model.n_theta, self.assembled.lam_size)
@@ -135,42 +105,6 @@ class Engine:
             + weights
             + 2.0 * float(np.log(standard.x_scale[self.assembled.kept]).sum())
             - (0.0 if standard.x_basis is None else 2.0 * float(np.log(np.diag(standard.x_basis)).sum()))
-        )
-
-    def _trunk_stages(self) -> DenseStages | SparseStages | None:
-        arrays, cross = self.assembled.arrays, self.assembled.cross
-        if self.model.plan.supernodes is not None:
-            nodes = with_border(self.model.plan.supernodes, arrays.border)
-            return SparseStages(arrays, cross, self.work, nodes, self.team)
-        return None if self.trunk is None else DenseStages(arrays, cross, self.work, self.trunk, self.team)
-
-    def _theta_map(self) -> ThetaMap:
-        blocks, arrays = self.model.blocks, self.assembled.arrays
-        factor = np.array([block.factor for block in blocks], np.int64)
-        first = np.array([block.first for block in blocks], np.int64)
-        levels = np.array([self.model.factors[block.factor].n_levels for block in blocks])
-        stride = arrays.width[factor]
-        start = arrays.lam_ptr[factor] + first * (stride + 1)
-        term = np.repeat(np.arange(len(blocks)), [len(block.rows) for block in blocks])
-        row = np.concatenate([block.rows for block in blocks])
-        column = np.concatenate([block.columns for block in blocks])
-        owner = factor[term]
-        return ThetaMap(
-            position=start[term] + row * stride[term] + column,
-            term=term,
-            row=row,
-            column=column,
-            owned_ptr=np.searchsorted(np.sort(owner), np.arange(len(arrays.width) + 1)),
-            owned=np.argsort(owner, kind="stable"),
-            x=first[term] + row,
-            y=first[term] + column,
-            first=first,
-            width=np.array([block.width for block in blocks], np.int64),
-            start=start,
-            stride=stride,
-            diagonal=np.array([int(block.width == 1 or block.family == "diagonal") for block in blocks], np.int64),
-            levels=levels.astype(np.float64),
-            noise=np.sqrt(levels / self.n),
         )
 
     def criterion_shift(self, reml: bool) -> float:
@@ -203,11 +137,6 @@ class Engine:
             staged.gradients(self, reml, lams, values, grads)
         return values, grads
 
-    def evaluate(self, lam: Float, reml: bool) -> tuple[float, Float]:
-        """``gradients`` at one point."""
-        values, grads = self.gradients(lam[None], reml)
-        return float(values[0]), grads[0]
-
     def marginal(self, lam: Float, border: Float, effects: Float, grad: Float) -> bool:
         """Half of the marginal model at ``lam``: see ``profiled.marginal``."""
         if not self.is_small:
@@ -224,6 +153,11 @@ class Engine:
         return value, self.path.trial_grad.copy(), self.search.hessian.copy()
 
     @property
+    def collapsed(self) -> bool:
+        """Whether the residual of the Lambda evaluated last is nothing but rounding."""
+        return self.pivot**2 <= COLLAPSED * self.total
+
+    @property
     def pivot(self) -> float:
         """The root of the penalized residual sum of squares at the Lambda evaluated last (standardized units)."""
         return float(self.work.result[profiled.PIVOT])
@@ -236,46 +170,6 @@ class Engine:
     def rounding(self) -> float:
         """Rounding error of the criterion at the Lambda evaluated last."""
         return float(profiled.rounding(self.total, self.pivot**2, float(self.n)))
-
-    def block_slice(self, block: RandomBlock) -> tuple[slice, int]:
-        """Where a factor's Lambda lies in ``lam``, and its width."""
-        start = int(self.assembled.arrays.lam_ptr[block.factor])
-        width = self.model.factors[block.factor].width
-        return slice(start, start + width * width), width
-
-    def block_lambda(self, lam: Float, block: RandomBlock) -> Float:
-        """The term's own ``width x width`` Lambda inside ``lam``: a view."""
-        where, width = self.block_slice(block)
-        square = lam[where].reshape(width, width)
-        own = slice(block.first, block.first + block.width)
-        return square[own, own]
-
-    def effect_map(self, block: RandomBlock) -> Float:
-        """T of ``b_user = T b`` for one term."""
-        centred = block.term.lhs.intercept and block.family == "full"
-        return self.assembled.standard.effect_map(block.factor, block.first, block.width,
-                                                  term_intercept(centred))
-
-    def theta(self, lam: Float) -> Float:
-        """Theta in the user's units."""
-        out = np.zeros(self.model.n_theta)
-        for block in self.model.blocks:
-            to_user, root = self.effect_map(block), self.block_lambda(lam, block)
-            lower = np.abs(to_user @ root) if separate(block) else lower_product(to_user, root)[0]
-            out[block.theta] = lower[block.rows, block.columns]
-        return out
-
-    def lam(self, theta: Float) -> Float:
-        """``lam`` in standardized units for a theta in the user's."""
-        out = np.zeros(self.assembled.lam_size)
-        for block in self.model.blocks:
-            lower = np.zeros((block.width, block.width))
-            lower[block.rows, block.columns] = theta[block.theta]
-            to_engine: Float = np.linalg.inv(self.effect_map(block)).astype(np.float64)
-            self.block_lambda(out, block)[...] = (
-                to_engine @ lower if separate(block) else lower_product(to_engine, lower)[0]
-            )
-        return out
 
     def solve(self, lam: Float, reml: bool) -> Float:
         """The solution column w at ``lam``; spherical effects and coefficients are ``-w`` (scaled response)."""
@@ -290,6 +184,16 @@ class Engine:
         return tuple(
             factor_blocks(self.model.plan, self.work.inverse_diag, k) for k in range(len(self.model.factors))
         )
+
+
+def new_stages(
+    plan: EliminationPlan, assembled: Assembled, work: Workspace, trunk: DenseTrunk | None, team: Team
+) -> DenseStages | SparseStages | None:
+    """What factors and inverts the trunk on several threads, if there is one."""
+    arrays, cross = assembled.arrays, assembled.cross
+    if plan.supernodes is not None:
+        return SparseStages(arrays, cross, work, with_border(plan.supernodes, arrays.border), team)
+    return None if trunk is None else DenseStages(arrays, cross, work, trunk, team)
 
 
 def available_memory() -> int:
@@ -308,7 +212,8 @@ def available_memory() -> int:
     return 1 << 62
 
 
-def _check_memory(model: CompiledModel, control: Control) -> None:
+def check_memory(model: CompiledModel, control: Control) -> None:
+    """Refuse what takes more memory than it may."""
     plan = model.plan
     limit = control.memory_limit
     needed = needed_bytes(model)

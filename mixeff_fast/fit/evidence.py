@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mixeff_fast.fit.certificate import Certificate
     from mixeff_fast.fit.cones import ConeEvidence
     from mixeff_fast.fit.control import Control
+    from mixeff_fast.fit.glmm import GlmmResult
     from mixeff_fast.fit.lmm import LmmResult
     from mixeff_fast.schemas.policy import Thresholds
 
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 def finite(value: float) -> float | None:
     """The number, or None for what is not finite."""
     return value if math.isfinite(value) else None
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None else finite(value)
 
 
 def caller_set(control: Control) -> tuple[str, ...]:
@@ -51,23 +56,23 @@ def _classification(cone: ConeEvidence, family: str) -> Cone:
 
 
 def certificate_record(
-    model: CompiledModel, result: LmmResult, control: Control, thresholds: Thresholds
+    model: CompiledModel, result: LmmResult | GlmmResult, control: Control, thresholds: Thresholds, beside: int = 0
 ) -> c.OptimizerCertificate:
-    """The certificate as an artifact."""
+    """The certificate as an artifact. ``beside`` so many parameters were searched beside the covariance parameters."""
     e = result.certificate
     held = boundary_indices(model, result.theta)
     cones = tuple(
         c.ConeRecord(
             term_id=term_id(model.blocks[cone.term].term), group=cone.group, width=cone.width, rank=cone.rank,
-            null_minimum=cone.null_minimum, null_maximum=cone.null_maximum, satisfied=cone.satisfied,
+            null_minimum=_known(cone.null_minimum), null_maximum=_known(cone.null_maximum), satisfied=cone.satisfied,
             classification=_classification(cone, model.blocks[cone.term].family),
         )
         for cone in e.cones
     )
     # no free parameter while some are not zero: the objective was not finite around the point, and there is no Hessian
-    looked = e.quality != "not_assessed" and (e.n_free > 0 or len(held) == model.n_theta)
+    looked = e.quality != "not_assessed" and (e.n_free > 0 or (len(held) == model.n_theta and not beside))
     found = looked or e.quality == "not_assessed"
-    n_free = e.n_free if looked else model.n_theta - len(held)
+    n_free = e.n_free - beside if looked else model.n_theta - len(held)
     known = looked and e.n_free > 0
     return c.OptimizerCertificate(
         status=e.status,
@@ -82,7 +87,7 @@ def certificate_record(
             certificate_evaluations=e.certificate_evaluations, objective=finite(e.objective),
         ),
         parameter_space=c.ParameterSpace(
-            n_theta=model.n_theta, n_free=n_free, n_boundary=model.n_theta - n_free, boundary_indices=held
+            n_theta=model.n_theta, n_free=n_free, n_boundary=model.n_theta - n_free, boundary_indices=held, n_beside=beside
         ),
         sample_size=c.SampleSize(
             n_observations=model.frame.n, n_theta=model.n_theta, observations_per_theta=model.frame.n / model.n_theta
@@ -96,7 +101,7 @@ def certificate_record(
             min_eigenvalue=finite(e.hessian_minimum) if known else None,
             condition_number=finite(e.hessian_condition) if known and e.hessian_condition > 0.0 else None,
             rank=e.hessian_rank,
-            expected_rank=n_free,
+            expected_rank=n_free + beside,
         ),
         cones=cones,
         checks=_checks(e, cones, thresholds) if looked else (),
@@ -155,7 +160,7 @@ def certificate_findings(record: c.OptimizerCertificate, term_ids: tuple[str, ..
                       payload={"restarts": stop.restarts, "reason": "restarted_from_lower_point"})
 
 
-def rank_findings(model: CompiledModel, result: LmmResult) -> Iterator[Finding]:
+def rank_findings(model: CompiledModel, result: LmmResult | GlmmResult) -> Iterator[Finding]:
     """Columns that the fit left out: what the audit of a design without rows cannot tell."""
     if result.aliased.any():
         names = [name for name, gone in zip(model.fixed.names, result.aliased.tolist(), strict=True) if gone]

@@ -24,12 +24,13 @@ from mixeff_fast.fit.cones import (
     resolution,
     slack,
 )
-from mixeff_fast.fit.engine import separate
-from mixeff_fast.kernels.settle import MAX_POLISH, ONE_SIDED_STEP, POLISHED_DECREMENT, WEAK, WEAK_INFORMATION, settle
+from mixeff_fast.fit.coordinates import separate
+from mixeff_fast.kernels.settle import MAX_POLISH, POLISHED_DECREMENT, WEAK, WEAK_INFORMATION, settle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mixeff_fast.fit.coordinates import Coordinates
     from mixeff_fast.fit.engine import Engine
 
     Float = NDArray[np.float64]
@@ -94,7 +95,7 @@ def _face(
     return Face(directions, gradient, hessian, scale, values, vectors, flat, step, float(-(inner @ projected)))
 
 
-def free_directions(engine: Engine, point: Point) -> tuple[Float, Float]:
+def free_directions(engine: Coordinates, point: Point) -> tuple[Float, Float]:
     """The free parameters as rows over ``lam``, shape (n_free, len(lam)), in units of the standard error they would have if
     the random effects were observed; and how many of these make a step of the natural size. The columns of the point's
     Lambda become orthogonal."""
@@ -112,19 +113,26 @@ def free_directions(engine: Engine, point: Point) -> tuple[Float, Float]:
                 row[where].reshape(width, width)[own, block.first + b] = left[:, a] * sizes[a]
                 rows.append(row)
                 steps.append(information)
+    errors, extra_steps = engine.extra_directions()
+    first = len(point.lam) - len(errors)
+    for i, (error, step) in enumerate(zip(errors.tolist(), extra_steps.tolist(), strict=True)):
+        row = np.zeros(len(point.lam))
+        row[first + i] = error
+        rows.append(row)
+        steps.append(step)
     return np.array(rows).reshape(len(rows), len(point.lam)), np.array(steps)
 
 
-def one_sided(engine: Engine, lam: Float, reml: bool, directions: Float, steps: Float, base: Float) -> Float | None:
+def one_sided(engine: Coordinates, lam: Float, reml: bool, directions: Float, steps: Float, base: Float) -> Float | None:
     """Hessian along ``directions`` from differences with the gradient ``base`` at ``lam``; None when an evaluation fails."""
     values, gradients = engine.gradients(lam + steps[:, None] * directions, reml)
     if not np.all(np.isfinite(values)):
         return None
     hessian = (gradients - base) @ directions.T / steps[:, None]
-    return np.asarray(0.5 * (hessian + hessian.T))
+    return np.asarray(0.5 * (hessian + hessian.T)) if np.all(np.isfinite(hessian)) else None
 
 
-def central(engine: Engine, lam: Float, reml: bool, directions: Float, steps: Float) -> Float | None:
+def central(engine: Coordinates, lam: Float, reml: bool, directions: Float, steps: Float) -> Float | None:
     """The same from central differences: twice the evaluations, and accurate to the square of the steps."""
     moves = steps[:, None] * directions
     values, gradients = engine.gradients(np.concatenate([lam + moves, lam - moves]), reml)
@@ -132,7 +140,7 @@ def central(engine: Engine, lam: Float, reml: bool, directions: Float, steps: Fl
         return None
     n = len(directions)
     hessian = (gradients[:n] - gradients[n:]) @ directions.T / (2.0 * steps[:, None])
-    return np.asarray(0.5 * (hessian + hessian.T))
+    return np.asarray(0.5 * (hessian + hessian.T)) if np.all(np.isfinite(hessian)) else None
 
 
 def _spectrum(hessian: Float) -> tuple[Float, Float, Float]:
@@ -141,7 +149,7 @@ def _spectrum(hessian: Float) -> tuple[Float, Float, Float]:
     return scale, values, vectors
 
 
-def examine(engine: Engine, point: Point, reml: bool) -> Face | None:
+def examine(engine: Coordinates, point: Point, reml: bool) -> Face | None:
     """Gradient and Hessian at a point, its smallest and negative eigenvalues taken for flat until they are resolved; None
     when the objective is not finite around it."""
     directions, steps = free_directions(engine, point)
@@ -150,7 +158,7 @@ def examine(engine: Engine, point: Point, reml: bool) -> Face | None:
     if not np.isfinite(point.objective):
         return None
     noise = resolution(engine)
-    hessian = one_sided(engine, point.lam, reml, directions, np.maximum(ONE_SIDED_STEP * steps, noise**0.5), gradient)
+    hessian = one_sided(engine, point.lam, reml, directions, np.maximum(engine.one_sided_step * steps, noise**0.5), gradient)
     point.evaluations += len(steps)
     if hessian is None:
         return None
@@ -216,7 +224,7 @@ def modelled(engine: Engine, point: Point, reml: bool) -> tuple[Face, list[Norma
     return replace(face, by_model=True), read_normals(engine, absent, beside_gradient)
 
 
-def _free_parameters(engine: Engine, point: Point, probe: Float) -> tuple[NDArray[np.int64], Float]:
+def _free_parameters(engine: Coordinates, point: Point, probe: Float) -> tuple[NDArray[np.int64], Float]:
     """Which of the search's coordinates at ``probe`` the free directions are, and their lengths in them."""
     chosen, sizes = [], []
     for block, noise in zip(engine.model.blocks, engine.theta_map.noise.tolist(), strict=True):
@@ -230,19 +238,20 @@ def _free_parameters(engine: Engine, point: Point, probe: Float) -> tuple[NDArra
     return np.array(chosen, np.int64), np.array(sizes)
 
 
-def resolve(engine: Engine, point: Point, face: Face, reml: bool) -> Face:
+def resolve(engine: Coordinates, point: Point, face: Face, reml: bool) -> Face:
     """Measure small eigenvalues again. It takes a polished point: a gradient left over bends a flat ridge."""
     if not face.flat.any():
         return face
     values = face.values.copy()
     noise = resolution(engine)
     for i in np.flatnonzero(face.flat).tolist():
-        values[i] = _curvature(engine, point, face, i, max(LONG_STEP, noise ** (1 / 3)), reml)
+        value = _curvature(engine, point, face, i, max(LONG_STEP, noise ** (1 / 3)), reml)
+        values[i] = value if math.isfinite(value) else 0.0
     flat = np.abs(values) < max(FLAT, 4.0 * noise ** (2 / 3))
     return _face(face.directions, face.gradient, face.hessian, face.scale, values, face.vectors, flat)
 
 
-def _curvature(engine: Engine, point: Point, face: Face, i: int, longest: float, reml: bool) -> float:
+def _curvature(engine: Coordinates, point: Point, face: Face, i: int, longest: float, reml: bool) -> float:
     """Second derivative along eigenvector i, scaled: differences of the gradient over longer steps, extrapolated. The steps
     are shortened while the bend of a ridge shows in them."""
     axis = face.axis(i)
@@ -258,12 +267,12 @@ def _curvature(engine: Engine, point: Point, face: Face, i: int, longest: float,
     return value
 
 
-def _slope_change(engine: Engine, lam: Float, axis: Float, size: float, reml: bool) -> float:
+def _slope_change(engine: Coordinates, lam: Float, axis: Float, size: float, reml: bool) -> float:
     _, (up, down) = engine.gradients(np.stack([lam + size * axis, lam - size * axis]), reml)
     return float((up - down) @ axis) / (2.0 * size)
 
 
-def polish(engine: Engine, point: Point, face: Face, reml: bool) -> Face:
+def polish(engine: Coordinates, point: Point, face: Face, reml: bool) -> Face:
     """Newton steps with the Hessian at hand while they pay. The columns of Lambda do not stay orthogonal."""
     for _ in range(MAX_POLISH):
         if face.decrement <= POLISHED_DECREMENT:
@@ -279,7 +288,7 @@ def polish(engine: Engine, point: Point, face: Face, reml: bool) -> Face:
     return face
 
 
-def descend(engine: Engine, point: Point, face: Face, reml: bool) -> bool:
+def descend(engine: Coordinates, point: Point, face: Face, reml: bool) -> bool:
     """A Newton step, shortened until it lowers the objective. False when none does by more than rounding."""
     step = face.step
     for _ in range(8):

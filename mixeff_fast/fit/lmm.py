@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixeff_fast.compile import CompiledModel, RandomFactor
+    from mixeff_fast.fit.coordinates import Coordinates
+    from mixeff_fast.fit.glmm import GlmmResult
     from mixeff_fast.fit.statistics_fit import StatisticsSource
     from mixeff_fast.frame import FactorVariable, NumericVariable
 
@@ -75,6 +77,11 @@ class LmmResult:
     pwrss: float
     logdet: float
     certificate: Certificate
+
+    @property
+    def scale(self) -> float:
+        """What theta is relative to: sigma."""
+        return self.sigma
 
 
 def check_start(model: CompiledModel, control: Control) -> None:
@@ -164,7 +171,7 @@ def estimates(engine: Engine, lam: Float, reml: bool, certificate: Certificate) 
     )
 
 
-def user_lambda(engine: Engine, lam: Float, factor: RandomFactor) -> Float:
+def user_lambda(engine: Coordinates, lam: Float, factor: RandomFactor) -> Float:
     """``T Lambda`` of a factor: user-scale effects are ``T Lambda u``; not triangular when columns were centred."""
     out = np.zeros((factor.width, factor.width))
     for i in factor.blocks:
@@ -225,8 +232,8 @@ def linear_predictor(
     return out
 
 
-def fitted_values(model: CompiledModel, result: LmmResult) -> Float:
-    """Conditional fitted values with the offset, shape (n,)."""
+def fitted_values(model: CompiledModel, result: LmmResult | GlmmResult) -> Float:
+    """Conditional linear predictors with the offset, shape (n,)."""
     frame = model.frame
     out = linear_predictor(model, result.beta, result.effects, frame.variables,
                            tuple(f.group.codes for f in model.factors), frame.n)

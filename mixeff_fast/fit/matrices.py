@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.fit.engine import lower_product
+from mixeff_fast.fit.coordinates import lower_product
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csc_matrix
 
     from mixeff_fast.compile import CompiledModel
-    from mixeff_fast.fit.engine import Engine
-    from mixeff_fast.fit.lmm import LmmResult
+    from mixeff_fast.fit.coordinates import Coordinates
 
     Float = NDArray[np.float64]
 
@@ -70,14 +69,14 @@ def random_effects_vector(model: CompiledModel, effects: tuple[Float, ...]) -> F
     )
 
 
-def spherical_vector(engine: Engine, result: LmmResult) -> Float:
+def spherical_vector(engine: Coordinates, lam: Float, spherical: tuple[Float, ...]) -> Float:
     """u with ``b = Lambda u`` for the user's Lambda, in the column order of Z, shape (q,)."""
     parts = []
     for block in engine.model.blocks:
         own = slice(block.first, block.first + block.width)
-        u = result.spherical[block.factor][:, own]
+        u = spherical[block.factor][:, own]
         if block.family == "full":
-            _, basis = lower_product(engine.effect_map(block), engine.block_lambda(result.lam, block))
+            _, basis = lower_product(engine.effect_map(block), engine.block_lambda(lam, block))
             u = u @ basis.T
         parts.append(u.ravel())
     return np.concatenate(parts)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixeff_fast.fit.chart import Chart, chart_at, slopes
-from mixeff_fast.fit.engine import separate
+from mixeff_fast.fit.coordinates import separate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,7 +126,7 @@ def moments_at(engine: Engine, lam: Float) -> Moments:
     slope[n] = -np.eye(p)
     square = np.empty((n + 1, n + 1, p, p))
     trace = np.empty((n + 1, n + 1))
-    for s, change in enumerate(slopes(sums, chart.faint, chart)):
+    for s, change in enumerate(slopes(lambda lams: np.array([sums(each) for each in lams]), chart.faint, chart)):
         trace[:n, s] = -change[:, 0]
         square[:n, s] = -change[:, 1:].reshape(n, p, p)
     trace[:n, :n] = 0.5 * (trace[:n, :n] + trace[:n, :n].T)

@@ -14,7 +14,8 @@ import numpy as np
 from mixeff_fast.fit.blas import single_threaded_blas
 from mixeff_fast.fit.certificate import Certificate, optimum
 from mixeff_fast.fit.cones import Point, drop_small, lower
-from mixeff_fast.fit.engine import DEPENDENT, Engine, available_memory, separate
+from mixeff_fast.fit.coordinates import DEPENDENT, separate
+from mixeff_fast.fit.engine import Engine, available_memory
 from mixeff_fast.fit.lmm import LmmResult, estimates
 from mixeff_fast.fit.response import Design, assemble_response, keep_design, less_offset, load_response, own_cross
 from mixeff_fast.fit.search import EXHAUSTED, STOPS, minimize, start_lam
@@ -327,7 +328,7 @@ def _thetas(engine: Engine, lam: Float) -> Float:
 
 
 def _lower_factors(roots: Float, sizes: Float) -> Float:
-    """The L of ``engine.lower_basis`` for each of many roots, shape (B, width, width)."""
+    """The L of ``coordinates.lower_basis`` for each of many roots, shape (B, width, width)."""
     lower_factors, basis = np.zeros_like(roots), np.zeros_like(roots)
     for i in range(roots.shape[1]):
         rest = roots[:, i].copy()

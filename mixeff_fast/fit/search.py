@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixeff_fast.fit.control import Control
-    from mixeff_fast.fit.engine import Engine
+    from mixeff_fast.fit.coordinates import Coordinates
 
     Float = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class SearchRecord:
     iterations: int
 
 
-def start_lam(engine: Engine, control: Control) -> Float:
+def start_lam(engine: Coordinates, control: Control) -> Float:
     """Unit relative covariance of the standardized columns, or the caller's theta with its absent directions raised."""
     theta_map = engine.theta_map
     if control.start is not None:
@@ -59,7 +59,7 @@ def start_lam(engine: Engine, control: Control) -> Float:
     return lam
 
 
-def raised(engine: Engine, lam: Float, floor: float) -> Float:
+def raised(engine: Coordinates, lam: Float, floor: float) -> Float:
     """``lam`` with every direction at least ``floor`` times the noise of a level's effects long: along a column of zeros
     nothing moves."""
     out, bases = orthogonal(engine, lam)
@@ -71,7 +71,7 @@ def raised(engine: Engine, lam: Float, floor: float) -> Float:
     return out
 
 
-def minimize(engine: Engine, lam: Float, reml: bool, control: Control, budget: int) -> SearchRecord:
+def minimize(engine: Coordinates, lam: Float, reml: bool, control: Control, budget: int) -> SearchRecord:
     """Run one search from ``lam`` with at most ``budget`` evaluations. No direction of ``lam`` may be absent."""
     search, path = engine.search, engine.path
     search.counts[:] = 0
@@ -95,7 +95,7 @@ def minimize(engine: Engine, lam: Float, reml: bool, control: Control, budget: i
     )
 
 
-def _shown(engine: Engine, reml: bool) -> int:
+def _shown(engine: Coordinates, reml: bool) -> int:
     from tqdm import tqdm
 
     action = optimizer.EVALUATE

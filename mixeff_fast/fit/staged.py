@@ -139,7 +139,7 @@ def _invert(engine: Engine, lam: Float, c: float, n_fixed: int, want_gradient: b
     else:
         sparse = trunk.trunk if isinstance(trunk, SparseStages) else None
         engine.team.run(stages.invert, engine.n_chunks, plan, cross, lam, work, engine.chain, engine.trunk, sparse,
-                        want_gradient)
+                        None, want_gradient)
     if trunk is not None:
         trunk.read(lam, want_gradient)
     if want_gradient:

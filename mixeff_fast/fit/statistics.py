@@ -149,7 +149,7 @@ def compile_statistics(statistics: Statistics) -> CompiledModel:
     Raises
     ------
     FitError, NotIdentifiable
-        As ``compile_lmm`` does.
+        As ``compile_rows`` does.
     """
     layout = lay_out(statistics.known.frame)
     written = [factor.group.name for factor in statistics.layout.factors]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixeff_fast.compile import CompiledModel, RandomBlock
+    from mixeff_fast.fit.glmm import GlmmResult
     from mixeff_fast.fit.lmm import LmmResult
 
     Float = NDArray[np.float64]
@@ -66,15 +68,25 @@ def coef_table(model: CompiledModel, beta: Float, effects: Sequence[Float]) -> p
     return pl.concat(parts)
 
 
-def block_covariance(block: RandomBlock, theta: Float, sigma: float) -> Float:
-    """``sigma^2 Lambda Lambda'`` of one term, shape (width, width)."""
+def block_covariance(block: RandomBlock, theta: Float, scale: float) -> Float:
+    """``scale^2 Lambda Lambda'`` of one term, shape (width, width)."""
     lower = np.zeros((block.width, block.width))
     lower[block.rows, block.columns] = theta[block.theta]
-    return np.asarray(sigma**2 * (lower @ lower.T))
+    return np.asarray(scale**2 * (lower @ lower.T))
 
 
-def varcorr_rows(model: CompiledModel, result: LmmResult) -> Iterator[tuple[str, str | None, str | None, float, float]]:
-    """Rows ``(grp, var1, var2, vcov, sdcor)``: variances, then covariances of each term, the residual last.
+def residual_deviation(model: CompiledModel, result: LmmResult | GlmmResult) -> float | None:
+    """Sigma of a linear model, the root of the dispersion of a generalized linear one; None where there is none."""
+    if model.family is None:
+        return cast("LmmResult", result).sigma
+    parameter = cast("GlmmResult", result).parameter
+    return math.sqrt(parameter) if model.family.has_dispersion and parameter is not None else None
+
+
+def varcorr_rows(
+    model: CompiledModel, result: LmmResult | GlmmResult
+) -> Iterator[tuple[str, str | None, str | None, float, float]]:
+    """Rows ``(grp, var1, var2, vcov, sdcor)``: variances, then covariances of each term, the residual, if there is one, last.
 
     A second term on one factor is labelled ``g.1``, as R labels it. The correlation with an absent direction is NaN.
     """
@@ -84,7 +96,7 @@ def varcorr_rows(model: CompiledModel, result: LmmResult) -> Iterator[tuple[str,
         count = seen.get(group, 0)
         seen[group] = count + 1
         label = group if count == 0 else f"{group}.{count}"
-        covariance = block_covariance(block, result.theta, result.sigma)
+        covariance = block_covariance(block, result.theta, result.scale)
         sd = np.sqrt(np.diag(covariance))
         for i, name in enumerate(block.names):
             yield label, name, None, float(covariance[i, i]), float(sd[i])
@@ -94,10 +106,12 @@ def varcorr_rows(model: CompiledModel, result: LmmResult) -> Iterator[tuple[str,
                     product = sd[i] * sd[j]
                     correlation = float(covariance[i, j] / product) if product > 0.0 else float("nan")
                     yield label, block.names[j], block.names[i], float(covariance[i, j]), correlation
-    yield "Residual", None, None, result.sigma**2, result.sigma
+    residual = residual_deviation(model, result)
+    if residual is not None:
+        yield "Residual", None, None, residual**2, residual
 
 
-def varcorr_table(model: CompiledModel, result: LmmResult) -> pl.DataFrame:
+def varcorr_table(model: CompiledModel, result: LmmResult | GlmmResult) -> pl.DataFrame:
     """``grp``, ``var1``, ``var2``, ``vcov``, ``sdcor``."""
     schema = {"grp": pl.String, "var1": pl.String, "var2": pl.String, "vcov": pl.Float64, "sdcor": pl.Float64}
     return pl.DataFrame(list(varcorr_rows(model, result)), schema=schema, orient="row").with_columns(

@@ -72,9 +72,9 @@ class DenseStages:
             self.team.run(stages.invert_rows, _tiles(m - j1) + 1, self.plan, self.work, self.trunk, j)
             stages.invert_diagonal(self.plan, self.trunk, j)
 
-    def read(self, lam: Float, want_gradient: bool) -> None:
-        """The trunk's diagonal blocks of the inverse, and its part of the gradient."""
-        stages.read_trunk(self.plan, self.cross, lam, self.work, self.trunk, want_gradient)
+    def read(self, lam: Float, want_gradient: bool, panel: Float | None = None) -> None:
+        """The trunk's diagonal blocks of the inverse, and its part of the gradient; also its panels, into ``panel``."""
+        stages.read_trunk(self.plan, self.cross, lam, self.work, self.trunk, panel, want_gradient)
 
 
 class SparseStages:
@@ -206,14 +206,14 @@ class SparseStages:
         self.team.run(rows, len(strips) - 1)
         supernodal_inverse.finish_inverse(nodes, border, values, copy, s)
 
-    def read(self, lam: Float, want_gradient: bool) -> None:
-        """The trunk's diagonal blocks of the inverse, and its part of the gradient."""
+    def read(self, lam: Float, want_gradient: bool, panel: Float | None = None) -> None:
+        """The trunk's diagonal blocks of the inverse, and its part of the gradient; also its panels, into ``panel``."""
         nodes, values = self.trunk
         work = self.work
         grad = work.chunk_grad[0] if want_gradient else np.zeros(0)
         supernodal_inverse.trunk_gradient(
             self.plan, nodes, self.cross, lam, values, self.scratch[0].place, work.inverse_diag, work.scratch_q[0],
-            work.scratch_small[0], grad, 0, len(nodes.parent),
+            work.scratch_small[0], grad, panel, 0, len(nodes.parent),
         )
 
 

@@ -120,7 +120,9 @@ class GroupingFactor:
 class Note:
     """A fact about how the data were read that also becomes a diagnostic: ``code`` is stable, ``message`` is prose."""
 
-    code: Literal["grouping_coercion", "unused_levels", "rows_omitted", "predictor_scales"]
+    code: Literal[
+        "grouping_coercion", "unused_levels", "rows_omitted", "predictor_scales", "factor_response", "zero_trials"
+    ]
     message: str
     column: str | None = None
     payload: dict[str, Any] = field(default_factory=dict)

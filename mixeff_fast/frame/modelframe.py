@@ -9,22 +9,21 @@ from typing import Any
 import numpy as np
 
 from mixeff_fast.errors import ArgumentError, DataError
+from mixeff_fast.families import Family
 from mixeff_fast.formula.model import ModelFormula
 from mixeff_fast.formula.tree import Name
 from mixeff_fast.frame.columns import (
     FactorVariable,
     Floats,
     GroupingFactor,
-    Levels,
-    Mask,
     Note,
     NumericVariable,
     Rows,
-    counted_rows,
     frozen,
     quoted,
 )
 from mixeff_fast.frame.contrasts import contrast_of
+from mixeff_fast.frame.response import NUMERIC, ResponseCoding, ResponseRows, positive_weights, read_family_response
 from mixeff_fast.frame.rows import RowReader, open_rows
 from mixeff_fast.frame.scheme import DataScheme, FactorScheme, GroupScheme
 from mixeff_fast.frame.transforms import TransformState
@@ -35,7 +34,6 @@ from mixeff_fast.frame.variables import (
     is_factor,
     note_levels,
     read_effect,
-    read_factor,
     read_group,
     read_numeric,
 )
@@ -51,9 +49,8 @@ class ModelFrame:
     n, formula
         The number of rows in use, and the model.
     response
-        Shape (n,), or (n, 2) for ``cbind(successes, failures)``; the codes of a factor.
-    response_levels
-        The levels of a factor response, else None.
+        Shape (n,): the values, or the numbers of successes of the binomial family. Shape (n, 2) for a ``cbind`` that no
+        family reads.
     variables
         The variables of the fixed part and of the effects that vary by group, by key.
     groups
@@ -74,12 +71,17 @@ class ModelFrame:
         What the transforms of each variable learned, by key.
     scheme
         What reading new data needs.
+    family
+        The family that the response was read for; None for a linear model.
+    trials
+        Shape (n,): the number of trials of each row of a binomial response; None where each row is one.
+    response_coding
+        How the response was read.
     """
 
     n: int
     formula: ModelFormula
     response: Floats
-    response_levels: Levels | None
     variables: dict[str, NumericVariable | FactorVariable]
     groups: dict[str, GroupingFactor]
     weights: Floats | None
@@ -90,6 +92,9 @@ class ModelFrame:
     na_counts: dict[str, int]
     states: dict[str, TransformState]
     scheme: DataScheme
+    family: Family | None = None
+    trials: Floats | None = None
+    response_coding: ResponseCoding = NUMERIC
 
 
 def build_frame(
@@ -101,7 +106,7 @@ def build_frame(
     subset: Any = None,
     na_action: NaAction = "error",
     contrasts: Mapping[str, Any] | None = None,
-    allow_factor_response: bool = False,
+    family: Family | None = None,
 ) -> ModelFrame:
     """Read the data of a model.
 
@@ -114,7 +119,7 @@ def build_frame(
         The model.
     weights, offset
         A column name, a Polars expression, or an array with one value per row of the data. Weights are strictly
-        positive; the offset is added to the linear predictor.
+        positive, or numbers of trials where the response is a proportion; the offset is added to the linear predictor.
     subset
         The rows to use, given in the same ways, as booleans; missing counts as false. It is applied before missing
         values are looked for and before transforms learn anything.
@@ -123,8 +128,8 @@ def build_frame(
     contrasts
         Column to coding: ``"treatment"``, ``"SAS"``, ``"sum"``, ``"helmert"``, ``"poly"``, a matrix of shape
         (q, q - 1), or ``{"matrix": ..., "names": [...]}``. Without it, ``"treatment"``.
-    allow_factor_response
-        Accept strings and categories as the response, as codes.
+    family
+        The family of the response, which decides what it may be; None for a linear model, which takes numbers.
 
     Returns
     -------
@@ -154,11 +159,14 @@ def build_frame(
     for random in formula.random:
         if random.group_name not in groups:
             groups[random.group_name] = read_group(formula.text, random.group_name, random.group, rows)
-    response, response_levels = read_response(formula, rows, allow_factor_response)
+    if family is None:
+        read = ResponseRows(read_response(formula, rows), None, positive_weights(rows), NUMERIC)
+        if read.values.ndim == 1:
+            check_scale(formula.response.name, read.values)
+    else:
+        read = read_family_response(formula, rows, family)
     total_offset = read_offset(formula, rows, states, learn=True)
     note_levels(formula, groups, rows)
-    if response.ndim == 1 and response_levels is None:
-        check_scale(formula.response.name, response)
     check_scales(variables, rows)
     scheme = DataScheme(
         formula,
@@ -171,11 +179,10 @@ def build_frame(
     return ModelFrame(
         n=rows.n,
         formula=formula,
-        response=response,
-        response_levels=response_levels,
+        response=read.values,
         variables=variables,
         groups=groups,
-        weights=_read_weights(rows),
+        weights=read.weights,
         offset=total_offset,
         notes=tuple(rows.notes),
         n_source_rows=rows.n_source,
@@ -183,6 +190,9 @@ def build_frame(
         na_counts=rows.na_counts,
         states=states,
         scheme=scheme,
+        family=family,
+        trials=read.trials,
+        response_coding=read.coding,
     )
 
 
@@ -244,36 +254,20 @@ def match_contrasts(contrasts: Mapping[str, Any], factors: list[Any]) -> dict[st
     return {by_name[name]: coding for name, coding in contrasts.items()}
 
 
-def read_response(formula: ModelFormula, rows: RowReader, allow_factor: bool) -> tuple[Floats, Levels | None]:
-    """Read the response, and its levels if it is a factor."""
+def read_response(formula: ModelFormula, rows: RowReader) -> Floats:
+    """Read the response of a linear model."""
     variables = formula.response.variables
     if formula.response.kind == "cbind":
         pair = [read_numeric(formula.text, variable, rows, None)[0] for variable in variables]
-        return frozen(np.column_stack(pair)), None
+        return frozen(np.column_stack(pair))
     variable = variables[0]
     is_number = isinstance(variable.node, Name) and not rows.is_categorical(variable.node.name)
     if is_number or not is_factor(variable, rows):
-        return read_numeric(formula.text, variable, rows, None)[0], None
-    if not allow_factor:
-        column = variable.columns[0]
-        raise DataError(
-            f"the response {variable.key!r} is categorical (type {rows.dtype(column)}); "
-            f"a linear model needs numbers, so cast it to a number first",
-            column=column,
-            dtype=str(rows.dtype(column)),
-        )
-    codes, levels = read_factor(formula.text, variable, rows)
-    return frozen(codes.astype(np.float64)), levels
-
-
-def _read_weights(rows: RowReader) -> Floats | None:
-    weights = rows.argument("weights")
-    if weights is None or weights.min() > 0.0:
-        return weights
-    bad: Mask = ~(weights > 0.0)
-    where, fields = counted_rows(bad, rows.kept_rows)
+        return read_numeric(formula.text, variable, rows, None)[0]
+    column = variable.columns[0]
     raise DataError(
-        f"weights= must be strictly positive, and are not in {where}; to leave rows out, use subset=",
-        argument="weights",
-        **fields,
+        f"the response {variable.key!r} is categorical (type {rows.dtype(column)}); "
+        f"a linear model needs numbers, so cast it to a number first",
+        column=column,
+        dtype=str(rows.dtype(column)),
     )

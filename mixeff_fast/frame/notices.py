@@ -6,6 +6,7 @@ import sys
 import warnings
 
 from mixeff_fast.errors import (
+    FactorCoercionNotice,
     GroupingCoercionNotice,
     LevelsNotice,
     MissingRowsNotice,
@@ -15,6 +16,7 @@ from mixeff_fast.errors import (
 from mixeff_fast.frame.columns import Note
 
 _CATEGORIES: dict[str, type[MixeffNotice]] = {
+    "factor_response": FactorCoercionNotice,
     "grouping_coercion": GroupingCoercionNotice,
     "unused_levels": LevelsNotice,
     "rows_omitted": MissingRowsNotice,

@@ -199,7 +199,6 @@ def know(facts: Facts) -> Known:
         n=facts.n,
         formula=formula,
         response=ROWS_ELSEWHERE,
-        response_levels=None,
         variables=variables,
         groups=groups,
         weights=ROWS_ELSEWHERE if facts.weighted else None,

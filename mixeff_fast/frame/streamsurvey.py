@@ -121,7 +121,7 @@ def survey(
 def _check_response_type(formula: ModelFormula, empty: RowReader) -> None:
     variable = formula.response.variables[0]
     if isinstance(variable.node, Name) or is_factor(variable, empty):
-        read_response(formula, empty, False)
+        read_response(formula, empty)
 
 
 def _numeric_variables(formula: ModelFormula, wanted: dict[str, Variable], factors: set[str]) -> dict[str, Variable]:

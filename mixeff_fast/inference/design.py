@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Bool = NDArray[np.bool_]
 
 CHUNK_ROWS = 16_384
+# what a row without trials counts for
+_NO_TRIALS = 1e-8
 # share of what it is a sum of, below which a weight of the relation between columns is rounding
 ROUNDING = 1e-10
 # share of its terms below which a combination of them is zero: weights that a caller wrote with eight digits pass
@@ -86,7 +88,11 @@ class FixedDesign:
 
 
 def design_of_rows(model: CompiledModel, kept: Bool) -> FixedDesign:
-    """The design of a model whose rows are in memory: triangular factors of chunks of rows, each stacked on those before."""
+    """The design of a model whose rows are in memory: triangular factors of chunks of rows, each stacked on those before.
+
+    A row with numbers of trials counts as so many rows; one without trials for nothing but its place in the row space.
+    """
+    trials = model.frame.trials
     shift, scale, intercept = fixed_scales(model)
     p = len(scale)
     factor = np.zeros((0, p))
@@ -94,6 +100,8 @@ def design_of_rows(model: CompiledModel, kept: Bool) -> FixedDesign:
         rows = slice(start, min(start + CHUNK_ROWS, model.frame.n))
         x = np.empty((rows.stop - rows.start, p))
         model.fixed.fill(model.frame.variables, rows, x, shift, scale)
+        if trials is not None:
+            x *= np.sqrt(np.maximum(trials[rows], _NO_TRIALS))[:, None]
         factor = np.asarray(np.linalg.qr(np.vstack([factor, x]), mode="r"))
     return _design(factor, shift, scale, intercept, kept, weighted=False)
 

@@ -160,8 +160,7 @@ def standard_error(payload: KenwardRoger, row: ArrayLike) -> float:
     InferenceUnavailable
         ``contrast_rank_zero``.
     """
-    white = one_row(row, payload.kept) @ payload.root
-    return float(np.sqrt(white @ payload.inflation @ white))
+    return float(_spreads(payload, one_row(row, payload.kept)[None])[1][0])
 
 
 def denominator_df(payload: KenwardRoger, row: ArrayLike) -> float:
@@ -170,10 +169,27 @@ def denominator_df(payload: KenwardRoger, row: ArrayLike) -> float:
     Raises
     ------
     InferenceUnavailable
-        ``contrast_rank_zero``, ``kenward_roger_df_not_positive``.
+        ``contrast_rank_zero``.
     """
-    white = one_row(row, payload.kept) @ payload.root
-    return _degrees_and_scale(payload, (white / np.sqrt(white @ white))[None])[0]
+    return float(_spreads(payload, one_row(row, payload.kept)[None])[0][0])
+
+
+def spreads(payload: KenwardRoger, rows: Float) -> tuple[Float, Float]:
+    """``denominator_df`` and ``standard_error`` of each row, shape (rows, p); NaN for rows of zeros."""
+    own = rows[:, payload.kept]
+    some = own.any(axis=1)
+    out = np.full((2, len(own)), np.nan)
+    out[:, some] = _spreads(payload, own[some])
+    return out[0], out[1]
+
+
+def _spreads(payload: KenwardRoger, rows: Float) -> tuple[Float, Float]:
+    """Degrees of freedom and standard errors of rows over the columns kept, none of them zero. For one restriction, with
+    ``A1 = A2``, those of the scaled F are ``2 / A1`` and its scale is one."""
+    white = rows @ payload.root
+    slope = np.sum((white @ payload.slopes) * white, axis=2) / np.sum(white**2, axis=1)
+    a1 = np.sum(slope * (payload.covariance @ slope), axis=0)
+    return 2.0 / a1, np.sqrt(np.sum((white @ payload.inflation) * white, axis=1))
 
 
 def f_test(payload: KenwardRoger, beta: Float, L: ArrayLike, rhs: ArrayLike = 0.0) -> FTest:

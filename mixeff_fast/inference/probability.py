@@ -7,14 +7,24 @@ holds, its logarithm comes from the leading term of the tail times a continued f
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 # the smallest positive double: a probability that is not 0 is never printed or stored as 0
 LEAST = 5e-324
 # below this the logarithm of a computed probability has lost digits
 _RESOLVED = 1e-290
 _TERMS = 10_000
+_LOG_2 = math.log(2.0)
 _EPSILON = 1e-15
+
+
+@cache
+def _special() -> Any:
+    """scipy's functions, loaded when a p-value is first wanted."""
+    from scipy import special
+
+    return special
 
 
 class Tail(NamedTuple):
@@ -38,9 +48,7 @@ def normal_two_sided(z: float) -> Tail:
     >>> round(normal_two_sided(60.0).log_p, 3)
     -1804.32
     """
-    from scipy.special import log_ndtr
-
-    log_p = math.log(2.0) + float(log_ndtr(-abs(z)))
+    log_p = _LOG_2 + float(_special().log_ndtr(-abs(z)))
     return _tail(math.exp(log_p), log_p)
 
 
@@ -74,11 +82,10 @@ def f_upper(f: float, df1: float, df2: float) -> Tail:
 
 def _beta_tail(log_ratio: float, b: float, a: float) -> Tail:
     """``I_x(a, b)`` at ``x = 1 / (1 + ratio)``, from the logarithm of the ratio, which may be out of a double's range."""
-    from scipy.special import betainc, betaincc, betaln
-
+    special = _special()
     ratio = math.exp(min(log_ratio, 700.0))
     x = 1.0 / (1.0 + ratio)
-    p = float(betainc(a, b, x)) if x <= 0.5 else float(betaincc(b, a, ratio * x))
+    p = float(special.betainc(a, b, x)) if x <= 0.5 else float(special.betaincc(b, a, ratio * x))
     if p > _RESOLVED and log_ratio < 700.0:
         return _tail(p)
     if ratio < 1.0:
@@ -87,7 +94,7 @@ def _beta_tail(log_ratio: float, b: float, a: float) -> Tail:
     else:
         log_rest = -math.log1p(1.0 / ratio)
         log_x = log_rest - log_ratio
-    log_p = a * log_x + b * log_rest - math.log(a) - float(betaln(a, b)) + math.log(_beta_fraction(a, b, x))
+    log_p = a * log_x + b * log_rest - math.log(a) - float(special.betaln(a, b)) + math.log(_beta_fraction(a, b, x))
     return _tail(math.exp(max(log_p, -800.0)), log_p)
 
 

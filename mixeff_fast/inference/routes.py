@@ -42,6 +42,10 @@ class Facts:
         Covariance parameters that are zero in the fit.
     withheld
         Reason code under which no row gets a p-value, or None.
+    withheld_status
+        What these rows have for a status.
+    no_wald
+        Reason code and status under which Wald tests are refused and likelihood ratios are not, or None.
     rows_in_memory
         Whether a smaller model can be fitted to the rows.
     free
@@ -69,6 +73,8 @@ class Facts:
     kenward_roger: tuple[float, float]
     memory_limit: float
     failed: tuple[tuple[str, str], ...] = ()
+    withheld_status: RowStatus = "p_value_unavailable"
+    no_wald: tuple[str, RowStatus] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +121,13 @@ def _refused(method: str, route: str, verbs: tuple[str, ...], code: str, status:
 
 def asymptotic(facts: Facts, nsim: int = 1) -> Route:
     """Wald z, and chi-square for several restrictions: the covariance matrix is there already."""
-    doubtful = facts.status == "not_assessed"
-    return Route("asymptotic", "asymptotic_wald_z", _EVERY_VERB, "available", "low" if doubtful else "moderate",
-                 "not_assessed" if doubtful else "normal_approximation", None)
+    if facts.no_wald is not None:
+        return _refused("asymptotic", "asymptotic_wald_z", _EVERY_VERB, *facts.no_wald)
+    if facts.status == "not_assessed":
+        return Route("asymptotic", "asymptotic_wald_z", _EVERY_VERB, "available", "low", "not_assessed", None)
+    known = not facts.gaussian and facts.held > 0
+    return Route("asymptotic", "asymptotic_wald_z", _EVERY_VERB, "available", "moderate",
+                 "boundary_parameters_taken_as_known" if known else "normal_approximation", None)
 
 
 def satterthwaite(facts: Facts, nsim: int = 1) -> Route:
@@ -157,7 +167,7 @@ def _finite_sample(facts: Facts, method: str) -> tuple[Reliability, str]:
 
 
 def likelihood_ratio(facts: Facts, nsim: int = 1) -> Route:
-    """A term by the likelihood ratio of the model without it, both by maximum likelihood."""
+    """A term by the likelihood ratio of the model without it, both by maximum likelihood, whatever the fit is by."""
     if not facts.rows_in_memory:
         return _refused("likelihood_ratio", "likelihood_ratio", _TERM_VERBS, "rows_not_in_memory", "not_assessed")
     return Route("likelihood_ratio", "likelihood_ratio", _TERM_VERBS, "available", "moderate", "chi_square_approximation", None,
@@ -203,7 +213,7 @@ def preflight(method: str, facts: Facts, nsim: int = 1) -> Route:
     if not route.available:
         return route
     if facts.withheld is not None:
-        return _refused(method, route.route, route.verbs, facts.withheld, "p_value_unavailable")
+        return _refused(method, route.route, route.verbs, facts.withheld, facts.withheld_status)
     return route if failed is None else _refused(method, route.route, route.verbs, failed, "not_assessed")
 
 

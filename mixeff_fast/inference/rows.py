@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mixeff_fast.inference.contrasts import Contrasts
     from mixeff_fast.inference.design import FixedDesign
     from mixeff_fast.inference.probability import Tail
-    from mixeff_fast.inference.routes import Facts, Resolution
+    from mixeff_fast.inference.routes import Facts, Resolution, Route
     from mixeff_fast.vocabulary import (
         EstimabilityStatus,
         Estimand,
@@ -151,6 +151,7 @@ def coefficient_rows(subject: Subject, request: InferenceRequest) -> tuple[Row, 
     resolution, payload = _resolved(subject, request)
     aliased = ~subject.kept
     touched = subject.design.touched() if aliased.any() else aliased
+    every = _estimates(subject, resolution.route, payload, np.eye(len(aliased)), np.zeros(len(aliased)))
     out = []
     for j, name in enumerate(subject.names):
         if aliased[j]:
@@ -159,10 +160,9 @@ def coefficient_rows(subject: Subject, request: InferenceRequest) -> tuple[Row, 
                            reason_code="aliased_column", assessment=assessment))
             continue
         depends = bool(touched[j])
-        row = _one(subject, resolution, payload, name, "coefficient", np.eye(len(aliased))[j], 0.0)
         assessment = Assessment("fixed_contrast", "basis_dependent" if depends else "estimable", 1, 1)
-        notes = (*row.notes, "coefficient_of_fitted_columns") if depends else row.notes
-        out.append(replace(row, assessment=assessment, notes=notes))
+        notes = (*resolution.notes, "coefficient_of_fitted_columns") if depends else resolution.notes
+        out.append(_one(resolution, name, "coefficient", every[j], assessment, notes))
     return tuple(out)
 
 
@@ -172,53 +172,65 @@ def contrast_rows(subject: Subject, contrasts: Contrasts, request: InferenceRequ
     estimable = np.full(len(contrasts.matrix), True)
     if not subject.kept.all():
         estimable = subject.design.estimable(contrasts.matrix)
+    every = _estimates(subject, resolution.route, payload, contrasts.matrix, contrasts.rhs)
     out = []
-    for label, weights, rhs, known in zip(contrasts.labels, contrasts.matrix, contrasts.rhs.tolist(), estimable, strict=True):
+    for label, estimate, known in zip(contrasts.labels, every, estimable, strict=True):
+        assessment = Assessment("fixed_contrast", "estimable" if known else "not_estimable", int(known), 1)
         if known:
-            row = _one(subject, resolution, payload, label, "contrast", weights, rhs)
+            row = _one(resolution, label, "contrast", estimate, assessment, resolution.notes)
         else:
             row = Row(label, "contrast", request, "not_computed", "not_estimable", "not_available",
-                      reason_code="contrast_not_estimable")
-        assessment = Assessment("fixed_contrast", "estimable" if known else "not_estimable", int(known), 1)
-        out.append(replace(row, assessment=assessment))
+                      reason_code="contrast_not_estimable", assessment=assessment)
+        out.append(row)
     return tuple(out)
 
 
+class _Estimate(NamedTuple):
+    """The difference of a row of weights from its right-hand side, with its standard error; ``df`` is None for the normal
+    distribution. NaN where there is none."""
+
+    value: float
+    error: float
+    df: float | None
+
+
+def _estimates(subject: Subject, route: Route, payload: Any, matrix: Float, rhs: Float) -> list[_Estimate]:
+    """What rows of weights estimate, shape (rows, p): weights of columns that were not fitted are left out."""
+    own, beta, vcov = matrix, subject.beta, subject.vcov
+    if not subject.kept.all():
+        kept = np.flatnonzero(subject.kept)
+        own, beta, vcov = matrix[:, kept], beta[kept], vcov[np.ix_(kept, kept)]
+    values = own @ beta - rhs
+    variances = np.sum((own @ vcov) * own, axis=1)
+    errors = np.sqrt(np.where(variances > 0.0, variances, np.nan))
+    dfs: list[float | None] = [None] * len(own)
+    if payload is not None and route.method == "satterthwaite":
+        dfs = list(satterthwaite.denominator_dfs(payload, matrix).tolist())
+    elif payload is not None:
+        found, errors = kenward_roger.spreads(payload, matrix)
+        dfs = list(found.tolist())
+    return list(map(_Estimate, values.tolist(), errors.tolist(), dfs))
+
+
 def _one(
-    subject: Subject, resolution: Resolution, payload: Any, label: str, kind: RowKind, weights: Float, rhs: float
+    resolution: Resolution, label: str, kind: RowKind, estimate: _Estimate, assessment: Assessment, notes: tuple[str, ...]
 ) -> Row:
     """The test of one row of weights that can be estimated."""
-    kept = subject.kept
-    row = np.where(kept, weights, 0.0)
-    estimate = float(row[kept] @ subject.beta[kept]) - rhs
-    variance = float(row[kept] @ subject.vcov[np.ix_(kept, kept)] @ row[kept])
-    error = math.sqrt(variance) if variance > 0.0 else math.nan
-    numbers = {"estimate": _finite(estimate), "std_error": _finite(error)}
-    route = resolution.route
-    if not route.available:
-        return _refusal(label, kind, resolution, **numbers)
-    try:
-        df, error = _spread(route.method, payload, row, error)
-    except InferenceUnavailable as refusal:
-        return Row(label, kind, resolution.requested, "not_computed", "not_assessed", "not_available",
-                   reason_code=refusal.reason_code, notes=resolution.notes, **numbers)  # type: ignore[arg-type]
-    statistic = estimate / error
+    route, (value, error, df) = resolution.route, estimate
+    requested = resolution.requested
+    if not route.available or (df is not None and math.isnan(df)):
+        status, code = (route.status, route.reason_code) if not route.available else ("not_assessed", "contrast_rank_zero")
+        return Row(label, kind, requested, "not_computed", status, "not_available", reason_code=code,
+                   estimate=_finite(value), std_error=_finite(error), notes=notes, assessment=assessment)
+    statistic = value / error
     tail = probability.normal_two_sided(statistic) if df is None else probability.t_two_sided(statistic, df)
     reliability, why = _reliability(resolution, df)
     return Row(
-        label, kind, resolution.requested, "asymptotic_wald_z" if df is None else route.route,  # type: ignore[arg-type]
-        "available", reliability, why, estimate=estimate, std_error=error, statistic=statistic,
-        statistic_name="z" if df is None else "t", denominator_df=df, p_value=tail.p, log_p=tail.log_p, notes=resolution.notes,
+        label, kind, requested, "asymptotic_wald_z" if df is None else route.route,  # type: ignore[arg-type]
+        "available", reliability, why, estimate=value, std_error=error, statistic=statistic,
+        statistic_name="z" if df is None else "t", denominator_df=df, p_value=tail.p, log_p=tail.log_p, notes=notes,
+        assessment=assessment,
     )
-
-
-def _spread(method: str, payload: Any, row: Float, error: float) -> tuple[float | None, float]:
-    """Degrees of freedom of a row, None for a normal distribution, and its standard error."""
-    if method == "satterthwaite":
-        return satterthwaite.denominator_df(payload, row), error
-    if method == "kenward_roger":
-        return kenward_roger.denominator_df(payload, row), kenward_roger.standard_error(payload, row)
-    return None, error
 
 
 def joint_row(

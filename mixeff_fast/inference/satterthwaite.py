@@ -92,13 +92,19 @@ def satterthwaite(engine: Engine, result: LmmResult) -> Satterthwaite:
         base, pivot = np.tril(engine.work.border[:p, :p]), engine.pivot
         chart = chart_at(engine, result.lam)
 
-        def gradient_and_covariance(lam: Float) -> Float:
-            _, gradient = engine.evaluate(lam, result.reml)
-            half = np.linalg.solve(np.tril(engine.work.border[:p, :p]), base) * (engine.pivot / pivot)
-            return np.concatenate([chart.directions @ gradient, (half.T @ half).ravel()])
-
         n = len(chart.directions)
-        changes = np.array(list(slopes(gradient_and_covariance, chart.lam, chart))).reshape(n, n + p * p)
+
+        def gradients_and_covariances(lams: Float) -> Float:
+            triangles, out = np.empty((len(lams), p, p)), np.empty((len(lams), n + p * p))
+            for triangle, row, lam in zip(triangles, out, lams, strict=True):
+                _, gradient = engine.evaluate(lam, result.reml)
+                row[:n] = chart.directions @ gradient
+                triangle[:] = engine.work.border[:p, :p] * (pivot / engine.pivot)
+            half = np.linalg.solve(np.tril(triangles), base)
+            out[:, n:] = (half.swapaxes(1, 2) @ half).reshape(len(lams), p * p)
+            return out
+
+        changes = np.array(list(slopes(gradients_and_covariances, chart.lam, chart))).reshape(n, n + p * p)
     if not np.all(np.isfinite(changes)):
         raise InferenceUnavailable(
             "the deviance is not finite around the estimates of the covariance parameters",
@@ -131,10 +137,11 @@ def _twice_inverse(changes: Float, result: LmmResult) -> Float:
     return np.asarray(2.0 * half @ half.T)
 
 
-def _degrees(payload: Satterthwaite, row: Float) -> float:
-    variance = float(np.sum((row @ payload.root) ** 2))
-    slope = np.einsum("i,mij,j->m", row, payload.jacobian, row)
-    return float(2.0 * variance**2 / (slope @ payload.covariance @ slope))
+def _degrees(payload: Satterthwaite, rows: Float) -> Float:
+    """Degrees of freedom of rows over the columns kept, none of them zero."""
+    variance = np.sum((rows @ payload.root) ** 2, axis=1)
+    slope = np.sum((rows @ payload.jacobian) * rows, axis=2)
+    return np.asarray(2.0 * variance**2 / np.sum(slope * (payload.covariance @ slope), axis=0))
 
 
 def denominator_df(payload: Satterthwaite, row: ArrayLike) -> float:
@@ -145,7 +152,16 @@ def denominator_df(payload: Satterthwaite, row: ArrayLike) -> float:
     InferenceUnavailable
         ``contrast_rank_zero``.
     """
-    return _degrees(payload, one_row(row, payload.kept))
+    return float(_degrees(payload, one_row(row, payload.kept)[None])[0])
+
+
+def denominator_dfs(payload: Satterthwaite, rows: Float) -> Float:
+    """``denominator_df`` of each row, shape (rows, p); NaN for rows of zeros."""
+    own = rows[:, payload.kept]
+    some = own.any(axis=1)
+    out = np.full(len(own), np.nan)
+    out[some] = _degrees(payload, own[some])
+    return out
 
 
 def f_test(payload: Satterthwaite, beta: Float, L: ArrayLike, rhs: ArrayLike = 0.0) -> FTest:
@@ -169,7 +185,7 @@ def f_test(payload: Satterthwaite, beta: Float, L: ArrayLike, rhs: ArrayLike = 0
     """
     given = restrict(L, rhs, beta, payload.kept, payload.root)
     left = np.linalg.svd(given.rows @ payload.root, full_matrices=False)[0][:, : given.rank]
-    each = [_degrees(payload, row) for row in left.T @ given.rows]
+    each = _degrees(payload, left.T @ given.rows).tolist()
     return FTest(given.wald / given.rank, given.rank, combined_df(each), given.rank, 1.0)
 
 

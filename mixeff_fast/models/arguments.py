@@ -23,3 +23,20 @@ def number(name: str, value: Any, *, least: float = -math.inf, most: float = mat
         return float(value)
     limit = "" if least == -math.inf else f" of at least {least:g}" if most == math.inf else f" between {least:g} and {most:g}"
     raise ArgumentError(f"{name} is a number{limit}, not {value!r}", argument=name)
+
+
+def simulation_key(nsim: Any, seed: Any, re_form: Any) -> int:
+    """The seed of a simulation, drawn where none is given.
+
+    Raises
+    ------
+    ArgumentError
+        ``nsim`` that is no positive whole number, ``re_form`` other than None and ``"population"``, a seed that is none.
+    """
+    if isinstance(nsim, bool) or not isinstance(nsim, int) or nsim < 1:
+        raise ArgumentError(f"nsim is a positive whole number, not {nsim!r}", argument="nsim")
+    if re_form not in (None, "population"):
+        raise ArgumentError(f're_form is None or "population", not {re_form!r}', argument="re_form")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+        raise ArgumentError(f"seed is None or a whole number that is not negative, not {seed!r}", argument="seed")
+    return int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from mixeff_fast._version import __version__
 from mixeff_fast.compile.design import design_audit
@@ -17,9 +17,11 @@ from mixeff_fast.compile.semantic_findings import semantic_findings
 from mixeff_fast.fit import effective
 from mixeff_fast.fit.blas import single_threaded_blas
 from mixeff_fast.fit.evidence import caller_set, certificate_findings, certificate_record, rank_findings
+from mixeff_fast.fit.glmm_evidence import glmm_certificate_record, glmm_findings
 from mixeff_fast.fit.tables import varcorr_rows
 from mixeff_fast.formula import render
 from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
+from mixeff_fast.models import artifacts_glmm as glmm
 from mixeff_fast.models import artifacts_tables as tables
 from mixeff_fast.models.inference_records import inference_table, route_records
 from mixeff_fast.report.cards import card
@@ -31,21 +33,22 @@ from mixeff_fast.schemas.diagnostics import Finding
 from mixeff_fast.schemas.policy import CompilerPolicy, Thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from mixeff_fast.models.fitted import FittedModel
+    from mixeff_fast.models.glmm import GeneralizedLinearMixedModel
     from mixeff_fast.models.lmm import LinearMixedModel
     from mixeff_fast.models.spec import ModelSpec
+    from mixeff_fast.schemas.certificate import OptimizerCertificate
+    from mixeff_fast.schemas.glmm import GlmmFit
+    from mixeff_fast.schemas.inference import FixedEffectCovarianceMatrix
     from mixeff_fast.schemas.semantic import RoleOrigin
+
+    Fit: TypeAlias = "LinearMixedModel | GeneralizedLinearMixedModel"
 
 THRESHOLDS = Thresholds()
 # findings that a smaller random part answers
 ANSWERED = ("covariance_too_rich", "random_slope_unsupported")
-GAUSSIAN = c.ModelBoundary(
-    model_kind="linear_mixed_model", response_distribution="gaussian", link="identity",
-    objective_approximation="exact_gaussian", optimizer_certificate_scope="exact_objective",
-)
-
-
 def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Every finding once, in order: the same code, terms and payload are the same finding."""
     kept: dict[str, Finding] = {}
@@ -79,7 +82,7 @@ def compiled_artifact(spec: ModelSpec) -> c.CompiledModelArtifact:
     )
     return c.CompiledModelArtifact(
         header=c.CompiledModelArtifact.make_header(__version__),
-        model_boundary=GAUSSIAN,
+        model_boundary=tables.model_boundary(model.family),
         requested_formula=requested.formula.text,
         canonical_formula=render(requested.formula),
         effective_formula=spec.formula if changed else None,
@@ -111,6 +114,7 @@ def compiled_artifact(spec: ModelSpec) -> c.CompiledModelArtifact:
             package_versions=tables.package_versions(),
         ),
         diagnostics=tuple(map(diagnostic, findings)),
+        response_coding=tables.response_record(frame),
     )
 
 
@@ -122,20 +126,47 @@ def _of_the_fitted_model(compiled: c.CompiledModelArtifact) -> Iterable[Finding]
             yield finding
 
 
-def fit_artifact(fit: LinearMixedModel) -> f.FitArtifact:
+class _Evidence(NamedTuple):
+    """What linear and generalized linear mixed models tell in ways of their own."""
+
+    certificate: OptimizerCertificate
+    findings: Iterator[Finding]
+    covariance: FixedEffectCovarianceMatrix
+    approximated: GlmmFit | None
+
+
+def _evidence(fit: Fit, thresholds: Thresholds, terms: tuple[str, ...]) -> _Evidence:
+    model = fit.spec.compiled
+    if model.family is None:
+        linear = cast("LinearMixedModel", fit)
+        certificate = certificate_record(model, linear.result, fit.control, thresholds)
+        return _Evidence(
+            certificate, certificate_findings(certificate, terms),
+            tables.covariance_matrix(model, linear.result), None,
+        )
+    generalized = cast("GeneralizedLinearMixedModel", fit)
+    certificate = glmm_certificate_record(model, generalized.result, fit.control, thresholds)
+    return _Evidence(
+        certificate, glmm_findings(certificate, generalized._separation, terms), glmm.glmm_covariance(generalized),
+        glmm.glmm_record(generalized),
+    )
+
+
+def fit_artifact(fitted: FittedModel) -> f.FitArtifact:
     """Describe a fitted model. Holds the compiled artifact, and the SHA-256 of its JSON."""
+    fit = cast("Fit", fitted)
     model, result, compiled = fit.spec.compiled, fit.result, fit.spec.artifact
     subject = fit._new_inference_subject()
     thresholds = compiled.thresholds
     semantic = compiled.effective_semantic_model or compiled.semantic_model
     held = effective.boundary_indices(model, result.theta)
     covariances = effective.effective_covariances(model, result, semantic, thresholds)
-    certificate = certificate_record(model, result, fit.control, thresholds)
+    evidence = _evidence(fit, thresholds, tuple(term.id for term in semantic.random_terms))
     unranked = compiled.design_audit.fixed_effects.rank.status == "not_assessed"
     findings = merged(
         [
             *(rank_findings(model, result) if unranked else ()),
-            *certificate_findings(certificate, tuple(term.id for term in semantic.random_terms)),
+            *evidence.findings,
             *effective.covariance_findings(model, result, covariances, thresholds),
         ]
     )
@@ -147,7 +178,7 @@ def fit_artifact(fit: LinearMixedModel) -> f.FitArtifact:
         summary=tables.fit_summary(fit),
         fixed_effects=inference_table(subject, "asymptotic"),
         inference_routes=route_records(subject.facts),
-        fixed_effect_covariance=tables.covariance_matrix(model, result),
+        fixed_effect_covariance=evidence.covariance,
         varcorr=tables.varcorr_records(fit, thresholds.singular_relative_sd),
         effective_covariance=covariances,
         reductions=(*compiled.reductions, *effective.boundary_reductions(covariances)),
@@ -156,11 +187,12 @@ def fit_artifact(fit: LinearMixedModel) -> f.FitArtifact:
         model_state=effective.fitted_state(
             compiled.model_state, fit.formula, covariances, result.certificate.status
         ),
-        certificate=certificate,
-        verdict=verdict(certificate, known, thresholds.certified_newton_decrement),
+        certificate=evidence.certificate,
+        verdict=verdict(evidence.certificate, known, thresholds.certified_newton_decrement),
         reproducibility=f.FitRecord(
             max_evaluations=fit.control.max_evaluations, tolerance=fit.control.tolerance, start=fit.control.start,
             caller_set=caller_set(fit.control),
         ),
         diagnostics=tuple(map(diagnostic, findings)),
+        glmm=evidence.approximated,
     )

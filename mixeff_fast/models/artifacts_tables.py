@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mixeff_fast._version import __version__
 from mixeff_fast.fit.evidence import finite
-from mixeff_fast.fit.tables import varcorr_rows
+from mixeff_fast.fit.lmm import LmmResult
+from mixeff_fast.fit.tables import residual_deviation, varcorr_rows
 from mixeff_fast.frame import FactorVariable, Levels
 from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
 from mixeff_fast.models.subject import without_spread
@@ -22,10 +22,45 @@ from mixeff_fast.schemas.fit import FitSummary
 
 if TYPE_CHECKING:
     from mixeff_fast.compile import CompiledModel
-    from mixeff_fast.fit.lmm import LmmResult
+    from mixeff_fast.families import Family
+    from mixeff_fast.fit.glmm import GlmmResult
+    from mixeff_fast.frame import ModelFrame
+    from mixeff_fast.models.glmm import GeneralizedLinearMixedModel
     from mixeff_fast.models.lmm import LinearMixedModel
 
 LIBRARIES = ("numpy", "scipy", "numba", "polars")
+
+
+GAUSSIAN = c.ModelBoundary(
+    model_kind="linear_mixed_model", response_distribution="gaussian", link="identity",
+    objective_approximation="exact_gaussian", optimizer_certificate_scope="exact_objective",
+    family_parameter="dispersion", family_parameter_status="estimated",
+)
+
+
+def model_boundary(family: Family | None) -> c.ModelBoundary:
+    """What kind of model it is. How the likelihood of a family is approximated is for the fit to say."""
+    if family is None:
+        return GAUSSIAN
+    status: Literal["estimated", "known"] | None = "estimated" if family.estimates_parameter else "known"
+    return c.ModelBoundary(
+        model_kind="generalized_linear_mixed_model", response_distribution=family.name, link=family.link,
+        objective_approximation="chosen_by_fit", optimizer_certificate_scope="approximated_objective",
+        family_parameter=family.parameter_name,
+        family_parameter_status=None if family.parameter_name is None else status, family_parameter_value=family.theta,
+    )
+
+
+def response_record(frame: ModelFrame) -> c.ResponseRecord:
+    """How the response was read."""
+    coding, family = frame.response_coding, frame.family
+    n_trials = None
+    if family is not None and family.name == "binomial":
+        n_trials = frame.n if frame.trials is None else int(frame.trials.sum())
+    return c.ResponseRecord(
+        name=frame.formula.response.name, kind=coding.kind, failure=coding.failure, success=coding.success,
+        n_trials=n_trials, n_zero_trials=coding.n_zero_trials,
+    )
 
 
 def level_records(model: CompiledModel) -> tuple[c.LevelRecord, ...]:
@@ -72,7 +107,7 @@ def package_versions() -> dict[str, str]:
     return {"mixeff_fast": __version__, **{name: importlib.metadata.version(name) for name in LIBRARIES}}
 
 
-def _doubt(result: LmmResult) -> str | None:
+def doubt_of(result: LmmResult | GlmmResult) -> str | None:
     """The status of a fit whose standard errors are not those of an optimum, or not of the only one."""
     status = result.certificate.status
     return status if status in ("not_optimized", "not_identifiable") else None
@@ -89,7 +124,7 @@ def covariance_matrix(model: CompiledModel, result: LmmResult) -> i.FixedEffectC
         matrix=None if rows is None else tuple(map(tuple, rows)),
         method="model_based" if sound else "unavailable",
         status="available" if sound else "unavailable",
-        reliability="not_available" if not sound else "low" if _doubt(result) else "high",
+        reliability="not_available" if not sound else "low" if doubt_of(result) else "high",
         reason_code=reason,
         rank=int(known.sum()),
         expected_rank=len(names),
@@ -97,9 +132,9 @@ def covariance_matrix(model: CompiledModel, result: LmmResult) -> i.FixedEffectC
     )
 
 
-def varcorr_records(fit: LinearMixedModel, tolerance: float) -> tuple[VarCorrRow, ...]:
+def varcorr_records(fit: LinearMixedModel | GeneralizedLinearMixedModel, tolerance: float) -> tuple[VarCorrRow, ...]:
     """Variances, covariances and the residual. A variance is on the boundary by the rule of ``is_singular``: its standard
-    deviation, for a column of the usual size, is below ``tolerance`` residual standard deviations."""
+    deviation, for a column of the usual size, is below ``tolerance`` times what theta is relative to."""
     model, result = fit.spec.compiled, fit.result
     standard = fit._engine.assembled.standard
     sizes = []
@@ -107,37 +142,41 @@ def varcorr_records(fit: LinearMixedModel, tolerance: float) -> tuple[VarCorrRow
         own = slice(block.first, block.first + block.width)
         sizes += standard.z_scale[block.factor][own].tolist()
         sizes += [0.0] * (len(block.rows) - block.width if block.family == "full" else 0)
-    least = tolerance * result.sigma / standard.root_weight
+    least = tolerance * result.scale / standard.root_weight
+    rows = list(varcorr_rows(model, result))
     return tuple(
         VarCorrRow(group=group, var1=a, var2=b, vcov=finite(v), sdcor=finite(s),
                    boundary=b is None and group != "Residual" and s * size <= least)
-        for (group, a, b, v, s), size in zip(varcorr_rows(model, result), [*sizes, 0.0], strict=True)
+        for (group, a, b, v, s), size in zip(rows, [*sizes, *[0.0] * (len(rows) - len(sizes))], strict=True)
     )
 
 
-def fit_summary(fit: LinearMixedModel) -> FitSummary:
+def fit_summary(fit: LinearMixedModel | GeneralizedLinearMixedModel) -> FitSummary:
     """The numbers that describe a fit as a whole."""
     model, result = fit.spec.compiled, fit.result
+    reml = isinstance(result, LmmResult) and result.reml
+    sigma = residual_deviation(model, result)
     quantiles = None
-    if model.frame.response is not ROWS_ELSEWHERE and result.sigma > 0.0:
-        found = np.quantile(fit.residuals(type="pearson", scaled=True), [0.0, 0.25, 0.5, 0.75, 1.0])
-        low, q1, median, q3, high = found.tolist()
-        quantiles = (low, q1, median, q3, high) if math.isfinite(low) and math.isfinite(high) else None
+    if model.frame.response is not ROWS_ELSEWHERE and (sigma is None or sigma > 0.0):
+        residuals = fit.residuals(type="pearson", scaled=True)
+        if np.isfinite(residuals).all():
+            low, q1, median, q3, high = np.quantile(residuals, [0.0, 0.25, 0.5, 0.75, 1.0]).tolist()
+            quantiles = (low, q1, median, q3, high)
     return FitSummary(
         formula=fit.formula,
-        criterion="REML" if result.reml else "ML",
+        criterion="REML" if reml else "ML",
         objective=finite(result.objective),
         loglik=finite(fit.loglik),
         aic=finite(fit.aic),
         bic=finite(fit.bic),
-        deviance=None if result.reml else finite(fit.deviance),
+        deviance=None if reml else finite(fit.deviance),
         response_constants="included",
         n_rows=fit.nobs,
         n_parameters=fit.n_parameters,
         df_residual=fit.df_residual,
         n_levels=fit.ngrps,
         theta=dict(zip(model.theta_names, result.theta.tolist(), strict=True)),
-        sigma=finite(result.sigma),
+        sigma=None if sigma is None else finite(sigma),
         is_singular=fit.is_singular(),
         evaluations=result.certificate.evaluations,
         scaled_residuals=quantiles,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
 
 from mixeff_fast.comparison.nested import Assessment, Entry, Row, compare_entries, same_restriction, same_rows
 from mixeff_fast.errors import ArgumentError
 from mixeff_fast.fit.matrices import fixed_matrix
-from mixeff_fast.models.lmm import LinearMixedModel
+from mixeff_fast.models.fitted import FittedModel
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from mixeff_fast.models.glmm import GeneralizedLinearMixedModel
+    from mixeff_fast.models.lmm import LinearMixedModel
     from mixeff_fast.schemas.comparison import ModelComparisonTable
 
 Method = Literal["auto", "lrt", "aic"]
@@ -132,8 +136,18 @@ def _artifact(
     )
 
 
-def _entry(label: str, fit: LinearMixedModel) -> Entry:
+def _entry(label: str, fit: FittedModel) -> Entry:
     frame = fit.spec.compiled.frame
+    if fit.spec.compiled.family is not None:
+        fit = cast("GeneralizedLinearMixedModel", fit)
+        weights = None if frame.weights is None and frame.trials is None else fit.weights
+        return Entry(
+            label=label, formula=fit.formula, model=fit.spec.compiled,
+            design=fixed_matrix(fit.spec.compiled)[:, ~fit.result.aliased], response=np.asarray(frame.response),
+            weights=weights, reml=False, n_parameters=fit.n_parameters, loglik=fit.loglik, aic=fit.aic, bic=fit.bic,
+            deviance=fit.deviance, offset=frame.offset, approximation=fit.n_agq, profiled=fit.method == "pirls_profiled",
+        )
+    fit = cast("LinearMixedModel", fit)
     return Entry(
         label=label, formula=fit.formula, model=fit.spec.compiled,
         design=fixed_matrix(fit.spec.compiled)[:, ~fit.result.aliased],
@@ -144,8 +158,8 @@ def _entry(label: str, fit: LinearMixedModel) -> Entry:
 
 
 def compare(
-    fit: LinearMixedModel,
-    *fits: LinearMixedModel,
+    fit: FittedModel,
+    *fits: FittedModel,
     method: Method = "auto",
     refit_for_comparison: Policy = "auto",
 ) -> ModelComparison:
@@ -160,7 +174,8 @@ def compare(
         information criteria alone.
     refit_for_comparison
         ``"auto"`` fits REML models again by maximum likelihood when their fixed effects, or the codings of these, differ;
-        ``"ml"`` always does; ``"error"`` never, and the affected rows say ``ml_refit_required``.
+        ``"ml"`` always does; ``"error"`` never, and the affected rows say ``ml_refit_required``. Generalized linear models with
+        profiled fixed effects are fitted again by ``"joint_laplace"`` in the same way.
 
     Returns
     -------
@@ -196,7 +211,7 @@ def compare(
         )
     every = [fit, *fits]
     for each in every:
-        if not isinstance(each, LinearMixedModel):
+        if not isinstance(each, FittedModel):
             raise ArgumentError(f"compare() takes fits, not {type(each).__name__}", argument="fits")
     entries = [_entry(f"model_{i + 1}", f) for i, f in enumerate(every)]
     reason = same_rows(entries)
@@ -204,12 +219,13 @@ def compare(
         raise ArgumentError(
             f"the fits are not of the same rows ({reason.replace('_', ' ')}); fit them to the same data", reason_code=reason
         )
+    profiled = any(entry.profiled for entry in entries)
     differ = any(not same_restriction(entries[0], e) for e in entries[1:]) or len({e.reml for e in entries}) > 1
     refitted: list[str] = []
-    if refit_for_comparison == "ml" or (refit_for_comparison == "auto" and differ):
+    if refit_for_comparison == "ml" or (refit_for_comparison == "auto" and (differ or profiled)):
         for i, f in enumerate(every):
-            if f.reml:
-                entries[i] = _entry(entries[i].label, f.spec.fit(reml=False, control=f.control))
+            if entries[i].reml or entries[i].profiled:
+                entries[i] = _entry(entries[i].label, f._by_maximum_likelihood())
                 refitted.append(entries[i].label)
     rows, pairs = compare_entries(entries, lrt=method != "aic")
     return ModelComparison(rows, pairs, tuple(refitted), method, refit_for_comparison)

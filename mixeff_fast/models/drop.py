@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mixeff_fast.frame import DesignColumns
-    from mixeff_fast.models.lmm import LinearMixedModel
+    from mixeff_fast.models.fitted import FittedModel
     from mixeff_fast.models.subject import InferenceSubject
     from mixeff_fast.vocabulary import InferenceRequest
 
@@ -67,11 +67,12 @@ def scope_of(columns: DesignColumns, scope: Any) -> tuple[str, ...]:
     return wanted
 
 
-def without_term(fit: LinearMixedModel, label: str, reml: bool) -> LinearMixedModel:
+def without_term(fit: FittedModel, label: str, reml: bool) -> FittedModel:
     """The fit of the same rows without a fixed term."""
-    from mixeff_fast.compile import compile_lmm
+    from mixeff_fast.compile import compile_rows
     from mixeff_fast.formula import model_formula, update_formula
     from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
+    from mixeff_fast.models.glmm import GeneralizedLinearMixedModel
     from mixeff_fast.models.spec import ModelSpec
 
     model = fit.spec.compiled
@@ -83,18 +84,22 @@ def without_term(fit: LinearMixedModel, label: str, reml: bool) -> LinearMixedMo
         )
     formula = model_formula(update_formula(model.formula, f". ~ . - {label}"))
     frame = replace(model.frame, formula=formula, scheme=replace(model.frame.scheme, formula=formula))
-    spec = ModelSpec(replace(fit.spec.call, formula=formula.text), compile_lmm(frame))
-    return spec.fit(reml=reml, control=replace(fit.control, start=None))
+    spec = ModelSpec(replace(fit.spec.call, formula=formula.text), compile_rows(frame))
+    control = replace(fit.control, start=None)
+    if isinstance(fit, GeneralizedLinearMixedModel):
+        return spec._fit_family(control, fit.method, fit.n_agq, fit.inference)
+    return spec._fit_linear(reml, control)
 
 
 def likelihood_ratio_row(
-    subject: InferenceSubject, fit: LinearMixedModel, label: str, request: InferenceRequest = "likelihood_ratio"
+    subject: InferenceSubject, fit: FittedModel, label: str, request: InferenceRequest = "likelihood_ratio"
 ) -> tests.Row:
     """The test of a term by the likelihood ratio, both models by maximum likelihood."""
     route = term_route(subject, fit.spec.compiled.fixed, label)
     if not route.available:
         return tests.Row(label, "term", request, "not_computed", route.status, "not_available", reason_code=route.reason_code)
-    return compared(fit._by_maximum_likelihood(), fit._without_term(label, False), label, route, request)
+    full = fit._by_maximum_likelihood()
+    return compared(full, full._without_term(label, False), label, route, request)
 
 
 def term_route(subject: InferenceSubject, columns: DesignColumns, label: str) -> routes.Route:
@@ -115,7 +120,7 @@ def term_route(subject: InferenceSubject, columns: DesignColumns, label: str) ->
 
 
 def compared(
-    full: LinearMixedModel, smaller: LinearMixedModel, label: str, route: routes.Route, request: InferenceRequest
+    full: FittedModel, smaller: FittedModel, label: str, route: routes.Route, request: InferenceRequest
 ) -> tests.Row:
     """The likelihood-ratio test between two fits."""
     from mixeff_fast.models.compare import compare
@@ -131,7 +136,7 @@ def compared(
 
 
 def drop_table(
-    fit: LinearMixedModel, subject: InferenceSubject, scope: Any, test: Any, policy: Any
+    fit: FittedModel, subject: InferenceSubject, scope: Any, test: Any, policy: Any
 ) -> i.DropTable:
     """Every term of the scope left out alone."""
     if test not in TESTS:
@@ -142,19 +147,20 @@ def drop_table(
         )
     columns = fit.spec.compiled.fixed
     labels = scope_of(columns, scope)
-    refitted = fit.reml and policy != "error"
-    full = fit._by_maximum_likelihood() if refitted else fit
-    smaller = {label: fit._without_term(label, full.reml) for label in labels}
-    terms = [_dropped(None, full, None, full.reml)]
+    full = fit if policy == "error" else fit._by_maximum_likelihood()
+    refitted = full is not fit
+    smaller = {label: full._without_term(label, full.reml) for label in labels}
+    comparable = full._maximizes_likelihood
+    terms = [_dropped(None, full, None, comparable)]
     for label, other in smaller.items():
-        terms.append(_dropped(label, other, _test_row(fit, subject, full, other, label, test), full.reml))
+        terms.append(_dropped(label, other, _test_row(fit, subject, full, other, label, test), comparable))
     return i.DropTable(
         header=i.DropTable.make_header(__version__), test=test, refit_policy=policy, refitted=refitted, terms=tuple(terms),
     )
 
 
 def _test_row(
-    fit: LinearMixedModel, subject: InferenceSubject, full: LinearMixedModel, other: LinearMixedModel, label: str, test: Test
+    fit: FittedModel, subject: InferenceSubject, full: FittedModel, other: FittedModel, label: str, test: Test
 ) -> tests.Row | None:
     if test == "none":
         return None
@@ -170,10 +176,10 @@ def _test_row(
     return tests.joint_row(subject, label, "term", hypothesis.matrix, np.zeros(len(hypothesis.matrix)), REQUESTS[test])
 
 
-def _dropped(label: str | None, fit: LinearMixedModel, row: tests.Row | None, reml: bool) -> i.DroppedTerm:
-    """Criteria of REML fits with other fixed effects do not compare: they are left out."""
+def _dropped(label: str | None, fit: FittedModel, row: tests.Row | None, comparable: bool) -> i.DroppedTerm:
+    """Criteria that do not compare between fits with other fixed effects are left out."""
     def shown(value: float) -> float | None:
-        return value if not reml and np.isfinite(value) else None
+        return value if comparable and np.isfinite(value) else None
 
     return i.DroppedTerm(
         term=label, formula=fit.formula, n_parameters=fit.n_parameters, aic=shown(fit.aic), bic=shown(fit.bic),

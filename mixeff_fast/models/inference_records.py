@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,7 @@ def row_record(row: tests.Row) -> i.FixedEffectRow:
     )
 
 
+@lru_cache(maxsize=64)
 def estimability_record(assessment: tests.Assessment) -> i.Estimability:
     """An assessment as a record."""
     return i.Estimability(estimand=assessment.estimand, status=assessment.status, rank=assessment.rank,

@@ -70,7 +70,7 @@ class Inferring:
         """
         from mixeff_fast.report.summary import Summary
 
-        return Summary(cast(Any, self).artifact, self.inference_table(method).artifact)
+        return Summary(cast(Any, self), self.inference_table(method).artifact)
 
     def inference_table(self, method: InferenceRequest = "auto") -> InferenceTable:
         """A test of each coefficient against zero.

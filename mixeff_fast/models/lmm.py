@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import polars as pl
 
 from mixeff_fast.errors import ArgumentError, ConvergenceNotice, RankNotice
-from mixeff_fast.fit import matrices, tables
 from mixeff_fast.fit.lmm import conditional_covariances, fit_lmm
 from mixeff_fast.fit.response import keep_design
-from mixeff_fast.formula import update_formula
 from mixeff_fast.frame.notices import warn
 from mixeff_fast.inference import theta as theta_inference
 from mixeff_fast.inference import wald
-from mixeff_fast.models.arguments import flag, number
-from mixeff_fast.models.inferring import Inferring
-from mixeff_fast.models.inspection import Inspection
+from mixeff_fast.models.arguments import flag, number, simulation_key
+from mixeff_fast.models.fitted import FittedModel, wanted_parameters
 from mixeff_fast.models.numbers import LmmNumbers
-from mixeff_fast.models.saved import Saved
-from mixeff_fast.models.spec import ModelSpec, compile_call
 from mixeff_fast.prediction.predict import predict_rows
 from mixeff_fast.resample.simulate import simulate_responses
 
@@ -30,21 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from scipy.sparse import csc_matrix
 
     from mixeff_fast.fit.control import Control
     from mixeff_fast.fit.engine import Engine
     from mixeff_fast.fit.lmm import LmmResult
     from mixeff_fast.fit.response import Design
+    from mixeff_fast.models.spec import ModelSpec
     from mixeff_fast.models.subject import InferenceSubject
-    from mixeff_fast.schemas.fit import FitArtifact
     from mixeff_fast.vocabulary import ResidualType
 
     Float = NDArray[np.float64]
 
 
-def _is_list(value: Any) -> bool:
-    return np.iterable(value) and not isinstance(value, str)
+# verdicts that a notice speaks of
+FAILED = ("not_optimized", "not_identifiable")
 
 
 def note_aliased(names: list[str]) -> None:
@@ -60,12 +52,12 @@ def fit_spec(spec: ModelSpec, reml: bool, control: Control) -> LinearMixedModel:
     """Fit a compiled model and issue the notices that the fit gives rise to."""
     engine, result = fit_lmm(spec.compiled, reml, control, spec._source)
     note_aliased([n for n, gone in zip(spec.compiled.fixed.names, result.aliased.tolist(), strict=True) if gone])
-    if result.certificate.status in ("not_optimized", "not_identifiable"):
+    if result.certificate.status in FAILED:
         warn(f"the fit is {result.certificate.status}: {result.certificate.reason}", ConvergenceNotice)
     return LinearMixedModel(spec, control, engine, result)
 
 
-class LinearMixedModel(Inferring, Inspection, Saved, LmmNumbers):
+class LinearMixedModel(LmmNumbers, FittedModel):
     """A fitted linear mixed model: what :func:`lmm` returns.
 
     Arrays are in the order of ``coef_names`` or ``theta_names`` and in the units of the data. An aliased fixed-effect
@@ -97,125 +89,18 @@ class LinearMixedModel(Inferring, Inspection, Saved, LmmNumbers):
             self._kept_design = keep_design(self.spec.compiled, self._engine.assembled)
         return self._kept_design
 
-    def fixef(self) -> pl.DataFrame:
-        """Fixed effects as a table: ``term``, ``estimate`` (null where aliased)."""
-        return tables.fixef_table(self.coef_names, self.beta)
-
-    def coef(self) -> pl.DataFrame:
-        """Fixed effects plus conditional modes, per level: ``grpvar``, ``grp``, ``term``, ``estimate``."""
-        return tables.coef_table(self.spec.compiled, self.beta, self.result.effects)
-
-    @cached_property
-    def _conditional_covariances(self) -> tuple[Float, ...]:
+    def _covariances(self) -> tuple[Float, ...]:
         return conditional_covariances(self._engine, self.result)
 
-    def ranef(self, cond_var: bool = False) -> pl.DataFrame:
-        """Conditional modes of the random effects, the long shape of R's ``as.data.frame(ranef())``.
+    def _theta_covariance(self) -> Float:
+        return theta_inference.theta_covariance(self._engine, self.result)
 
-        Parameters
-        ----------
-        cond_var
-            Add ``condsd``, the conditional standard deviation given the data and the estimates.
-
-        Returns
-        -------
-        polars.DataFrame
-            ``grpvar``, ``term``, ``grp``, ``condval`` and with ``cond_var`` also ``condsd``.
-        """
-        covariances = self._conditional_covariances if flag("cond_var", cond_var) else None
-        return tables.ranef_table(self.spec.compiled, self.result.effects, covariances)
-
-    def varcorr(self) -> pl.DataFrame:
-        """Variances, covariances and correlations, the long shape of R's ``as.data.frame(VarCorr())``.
-
-        ``grp``, ``var1``, ``var2``, ``vcov``, ``sdcor``: variances first (``var2`` null), then covariances, the residual
-        last.
-        """
-        return tables.varcorr_table(self.spec.compiled, self.result)
-
-    def vcov(self, type: Literal["fixed", "theta"] = "fixed", correlation: bool = False) -> Float:
-        """Covariance matrix of the fixed effects or of theta.
-
-        Parameters
-        ----------
-        type
-            ``"fixed"``: ``sigma^2 (X'V^{-1}X)^{-1}``, shape (p, p), NaN for aliased columns. ``"theta"``: twice the inverse
-            Hessian of the profiled criterion, shape (n_theta, n_theta).
-        correlation
-            Scale to correlations.
-
-        Raises
-        ------
-        InferenceUnavailable
-            ``"theta"`` at a boundary, where the estimate has no normal approximation.
-        """
-        if type == "fixed":
-            matrix = self.result.vcov
-        elif type == "theta":
-            matrix = theta_inference.theta_covariance(self._engine, self.result)
-        else:
-            raise ArgumentError(f'type is "fixed" or "theta", not {type!r}', argument="type")
-        if flag("correlation", correlation):
-            scale = np.sqrt(np.diag(matrix))
-            matrix = matrix / np.outer(scale, scale)
-        return np.array(matrix)
-
-    def model_frame(self) -> pl.DataFrame:
-        """The response and the columns that the model reads, as the fit used them, one row per row in the fit."""
-        from mixeff_fast.models.access import model_frame
-
-        return model_frame(self.spec.compiled)
-
-    def model_matrix(self, type: Literal["fixed", "random"] = "fixed") -> Float | csc_matrix:
-        """X as an array of shape (nobs, p), or Z as a SciPy CSC matrix of shape (nobs, q)."""
-        if type == "fixed":
-            return matrices.fixed_matrix(self.spec.compiled)
-        if type == "random":
-            return matrices.random_matrix(self.spec.compiled)
-        raise ArgumentError(f'type is "fixed" or "random", not {type!r}', argument="type")
-
-    def terms(self) -> pl.DataFrame:
-        """The terms of the model: ``term``, ``part`` (fixed, random), ``group``, ``columns`` (number of)."""
-        from mixeff_fast.models.access import term_table
-
-        return term_table(self.spec.compiled)
-
-    def get_me(self, name: str) -> Any:
-        """Extract a piece of the model by lme4's name for it.
-
-        Parameters
-        ----------
-        name
-            ``X``, ``Z``, ``Zt``, ``Lambda``, ``Lambdat``, ``theta``, ``lower``, ``beta``, ``fixef``, ``u``, ``b``, ``y``,
-            ``mu``, ``sigma``, ``flist``, ``cnms``, ``n_rtrms``, ``n_rfacs``, ``is_REML``, ``devcomp``.
-
-        Raises
-        ------
-        ArgumentError
-            Any other name.
-        """
-        from mixeff_fast.models.access import get_me
-
-        return get_me(self, name)
+    def _by_maximum_likelihood(self) -> LinearMixedModel:
+        return self.spec._fit_linear(False, self.control) if self.reml else self
 
     def loglik_at(self, reml: bool | None = None) -> float:
         """Log-likelihood (``reml=False``) or REML log-likelihood (``True``) at the estimates; really recomputed."""
         return -0.5 * self._criterion(self.reml if reml is None else flag("reml", reml))
-
-    def extract_aic(self, k: float = 2.0) -> tuple[int, float]:
-        """Number of parameters and ``-2 loglik + k n_parameters`` of the maximum-likelihood fit, as R's ``extractAIC``: a
-        REML model is fitted again."""
-        k = number("k", k)
-        fit = self.spec.fit(reml=False, control=self.control) if self.reml else self
-        return fit.n_parameters, fit.result.objective + k * fit.n_parameters
-
-    def is_singular(self, tol: float = 1e-4) -> bool:
-        """Whether some random-effect direction has a standard deviation below ``tol`` times sigma.
-
-        Directions are judged on standardized columns, so the answer does not depend on units of measurement.
-        """
-        tol = number("tol", tol, least=0.0)
-        return any(bool(np.any(values < tol)) for values in self.result.singular)
 
     def residuals(self, type: ResidualType = "response", scaled: bool = False) -> Float:
         """Residuals, shape (nobs,).
@@ -290,13 +175,7 @@ class LinearMixedModel(Inferring, Inspection, Saved, LmmNumbers):
         re_form
             ``"population"`` draws new random effects; None keeps them at their conditional modes.
         """
-        if isinstance(nsim, bool) or not isinstance(nsim, int) or nsim < 1:
-            raise ArgumentError(f"nsim is a positive whole number, not {nsim!r}", argument="nsim")
-        if re_form not in (None, "population"):
-            raise ArgumentError(f're_form is None or "population", not {re_form!r}', argument="re_form")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
-            raise ArgumentError(f"seed is None or a whole number that is not negative, not {seed!r}", argument="seed")
-        key = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+        key = simulation_key(nsim, seed, re_form)
         draws = simulate_responses(self._engine, self.result, nsim, key, re_form is None)
         return pl.DataFrame({f"sim_{i + 1}": draws[i] for i in range(nsim)})
 
@@ -327,19 +206,8 @@ class LinearMixedModel(Inferring, Inspection, Saved, LmmNumbers):
         ArgumentError
             An argument that is not one of these.
         """
-        known = {"data", "weights", "offset", "subset", "na_action", "contrasts", "roles", "audit_columns", "intent"}
-        unknown = sorted(set(changes) - known - {"reml", "control"})
-        if unknown:
-            raise ArgumentError(
-                f"update() takes formula, {', '.join(sorted(known | {'reml', 'control'}))}; not {', '.join(unknown)}",
-                argument=unknown[0],
-            )
-        text = self.call.formula
-        if formula is not None:
-            text = update_formula(self.spec.requested.formula, formula)
-        call = self.call.updated(text, {k: v for k, v in changes.items() if k in known})
-        control = changes.get("control", replace(self.control, start=None))
-        return compile_call(call).fit(reml=changes.get("reml", self.reml), control=control)
+        spec, settings = self._updated(formula, changes, (), ("reml", "control"))
+        return spec._fit_linear(**{"reml": self.reml, **settings})
 
     def confint(
         self, parm: str | Sequence[str] | None = None, *, level: float = 0.95,
@@ -367,7 +235,7 @@ class LinearMixedModel(Inferring, Inspection, Saved, LmmNumbers):
             raise ArgumentError(
                 f'method is "asymptotic", "satterthwaite" or "kenward_roger", not {method!r}', argument="method"
             )
-        wanted = parm if parm is None else [str(name) for name in (parm if _is_list(parm) else [parm])]
+        wanted = wanted_parameters(parm)
         others = [*zip(self.theta_names, self.theta.tolist(), strict=True), ("sigma", self.sigma)]
         level = number("level", level, least=0.0, most=1.0)
         if not 0.0 < level < 1.0:
@@ -384,25 +252,7 @@ class LinearMixedModel(Inferring, Inspection, Saved, LmmNumbers):
 
         return lmm_subject(self)
 
-    def _by_maximum_likelihood(self) -> LinearMixedModel:
-        return self.spec.fit(reml=False, control=self.control) if self.reml else self
-
     def _without_term(self, label: str, reml: bool) -> LinearMixedModel:
         from mixeff_fast.models.drop import without_term
 
-        return without_term(self, label, reml)
-
-    @cached_property
-    def artifact(self) -> FitArtifact:
-        """The fit as a versioned pydantic artifact."""
-        from mixeff_fast.models.artifacts import fit_artifact
-
-        return fit_artifact(self)
-
-    def __repr__(self) -> str:
-        from mixeff_fast.report.summary import short_text
-
-        return short_text(self.artifact)
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
+        return cast("LinearMixedModel", without_term(self, label, reml))

@@ -18,7 +18,8 @@ from mixeff_fast.frame.columns import frozen
 from mixeff_fast.frame.notices import warn
 from mixeff_fast.frame.variables import check_scale
 from mixeff_fast.models.arguments import flag
-from mixeff_fast.models.lmm import LinearMixedModel, note_aliased
+from mixeff_fast.models.lmm import FAILED, LinearMixedModel, note_aliased
+from mixeff_fast.models.newresponse import numbers, per_row, rows_of
 from mixeff_fast.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -35,23 +36,6 @@ if TYPE_CHECKING:
 
 # responses with standard deviations between these are checked no further
 ORDINARY = (1e-70, 1e70)
-FAILED = ("not_optimized", "not_identifiable")
-
-
-def _numbers(given: Any) -> Float:
-    try:
-        array = np.asarray(given)
-        # NumPy would read numbers out of strings, and drop the imaginary part of complex ones.
-        if array.dtype.kind not in "biufO" or any(isinstance(v, str) for v in array.flat if array.dtype.kind == "O"):
-            raise TypeError(f"its type is {array.dtype}")
-        return np.array(array, np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the new response is not numeric ({error}); give one number per row of the fit") from error
-
-
-def _rows_of(frame: ModelFrame) -> str:
-    left_out = frame.n_source_rows - frame.n
-    return f"{frame.n} rows" + (f" ({left_out} of the data are left out: give no values for these)" if left_out else "")
 
 
 def response_values(frame: ModelFrame, given: Any) -> Float:
@@ -64,15 +48,7 @@ def response_values(frame: ModelFrame, given: Any) -> Float:
     FitError
         ``constant_response``.
     """
-    y = _numbers(given)
-    if y.shape != (frame.n,):
-        raise DataError(f"the new response has shape {y.shape}; the fit has {_rows_of(frame)}", nobs=frame.n)
-    bad = np.flatnonzero(~np.isfinite(y))
-    if len(bad):
-        raise DataError(
-            f"the new response is not finite in rows {bad[:5].tolist()} ({len(bad)} rows)",
-            rows=bad[:5].tolist(), count=len(bad),
-        )
+    y = per_row(frame, given)
     check_scale(frame.formula.response.name, y)
     check_response(replace(frame, response=y))
     return y
@@ -220,10 +196,10 @@ def _batches(frame: ModelFrame, responses: Any, size: int) -> Iterable[Float]:
     """Checked responses as rows, so many at a time."""
     if isinstance(responses, Iterator):
         return _gathered(frame, responses, size)
-    given = _numbers(responses)
+    given = numbers(responses)
     if given.ndim != 2 or len(given) != frame.n:
         raise DataError(
-            f"the responses have shape {given.shape}; give one column for each, with {_rows_of(frame)}", nobs=frame.n
+            f"the responses have shape {given.shape}; give one column for each, with {rows_of(frame)}", nobs=frame.n
         )
     return _columns(frame, given, size)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mixeff_fast.compile import check_formula, compile_lmm, lay_out
+from mixeff_fast.compile import check_formula, compile_rows, lay_out
 from mixeff_fast.fit.blas import single_threaded_blas
 from mixeff_fast.models.spec import Call, ModelSpec
 
@@ -46,12 +46,12 @@ def compile_supported(call: Call, frame: ModelFrame) -> ModelSpec:
     Raises
     ------
     NotIdentifiable
-        ``design_refusal``, or as ``compile_lmm``.
+        ``design_refusal``, or as ``compile_rows``.
     """
-    check_formula(frame.formula)
+    check_formula(frame.formula, frame.family)
     requested = lay_out(frame)
     formula, reductions = supported(call, requested)
     if not reductions:
-        return ModelSpec(call, compile_lmm(frame))
+        return ModelSpec(call, compile_rows(frame))
     smaller = replace(frame, formula=formula, scheme=replace(frame.scheme, formula=formula))
-    return ModelSpec(call, compile_lmm(smaller), requested=requested, reductions=reductions)
+    return ModelSpec(call, compile_rows(smaller), requested=requested, reductions=reductions)

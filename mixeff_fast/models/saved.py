@@ -7,7 +7,7 @@ import os
 import warnings
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mixeff_fast.errors import ArgumentError, MixeffNotice, SchemaError
 from mixeff_fast.models.arguments import flag
@@ -15,6 +15,7 @@ from mixeff_fast.models.arguments import flag
 if TYPE_CHECKING:
     from os import PathLike
 
+    from mixeff_fast.models.glmm import GeneralizedLinearMixedModel
     from mixeff_fast.models.lmm import LinearMixedModel
     from mixeff_fast.models.spec import Call, ModelSpec
     from mixeff_fast.schemas.compiled import CompiledModelArtifact
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mixeff_fast.storage.state import FitState, RowlessState, SpecState
 
     Columns = Literal["examined", "model"]
+    Model: TypeAlias = "ModelSpec | LinearMixedModel | GeneralizedLinearMixedModel"
 
 _REMEDY = "write the model again with save()"
 
@@ -102,7 +104,7 @@ def model_state(model: Any, examined: bool, artifact: bool = True) -> SpecState 
     spec = _spec_state(model.spec, examined, model.spec._artifact)
     if spec.rowless is not None and spec.rowless.cross is None:
         spec = replace(spec, rowless=_with_cross(spec.rowless, model))
-    return FitState(spec, model.control, model.result, model._refitted, found)
+    return FitState(spec, model.control, model.result, model._refitted, found, getattr(model, "inference", "auto"))
 
 
 def _with_cross(rowless: RowlessState, fit: LinearMixedModel) -> RowlessState:
@@ -125,16 +127,24 @@ def _spec_state(spec: ModelSpec, examined: bool, artifact: CompiledModelArtifact
     return state.SpecState(state.rowless_call(call), None, rowless, artifact)
 
 
-def restored(state: SpecState | FitState) -> ModelSpec | LinearMixedModel:
+def restored(state: SpecState | FitState) -> Model:
     """The model. A fit has its numbers; its engine is built again when it is first needed, and nothing is optimized."""
+    from mixeff_fast.fit.lmm import LmmResult
+    from mixeff_fast.models.glmm import GeneralizedLinearMixedModel
     from mixeff_fast.models.lmm import LinearMixedModel
     from mixeff_fast.storage.state import FitState
 
     if not isinstance(state, FitState):
         return _restored_spec(state)
-    for array in (state.result.theta, state.result.beta, state.result.vcov):
+    result = state.result
+    for array in (result.theta, result.beta, result.vcov):
         array.flags.writeable = False
-    fit = LinearMixedModel(_restored_spec(state.spec), state.control, None, state.result)
+    spec = _restored_spec(state.spec)
+    fit: LinearMixedModel | GeneralizedLinearMixedModel
+    if isinstance(result, LmmResult):
+        fit = LinearMixedModel(spec, state.control, None, result)
+    else:
+        fit = GeneralizedLinearMixedModel(spec, state.control, None, result, state.inference)
     fit._refitted = state.refitted
     if state.artifact is not None:
         fit.__dict__["artifact"] = state.artifact
@@ -171,7 +181,7 @@ def _rowless_spec(call: Call, rowless: RowlessState) -> ModelSpec:
     return ModelSpec(call, compiled, StatisticsSource(statistics, None, assembled))
 
 
-def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> ModelSpec | LinearMixedModel:
+def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Model:
     """Read a model that ``save`` wrote.
 
     Every extractor and verb is restored. Nothing in the file is executed, and nothing is optimized: the numbers are those of
@@ -186,7 +196,7 @@ def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Model
 
     Returns
     -------
-    LinearMixedModel or ModelSpec
+    LinearMixedModel, GeneralizedLinearMixedModel or ModelSpec
 
     Raises
     ------
@@ -215,7 +225,7 @@ def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Model
         return _from_archive(archive, limit)
 
 
-def revive(source: str | PathLike[str], *, memory_limit: int | None = None) -> ModelSpec | LinearMixedModel:
+def revive(source: str | PathLike[str], *, memory_limit: int | None = None) -> Model:
     """Restore a model from the text that ``as_json`` gave, or from a file.
 
     Parameters
@@ -227,7 +237,7 @@ def revive(source: str | PathLike[str], *, memory_limit: int | None = None) -> M
 
     Returns
     -------
-    LinearMixedModel or ModelSpec
+    LinearMixedModel, GeneralizedLinearMixedModel or ModelSpec
 
     Raises
     ------
@@ -258,7 +268,7 @@ def _limit(memory_limit: int | None) -> int | None:
     return memory_limit
 
 
-def _from_text(text: bytes, limit: int | None, name: str) -> ModelSpec | LinearMixedModel:
+def _from_text(text: bytes, limit: int | None, name: str) -> Model:
     from mixeff_fast.storage.archive import refusals
     from mixeff_fast.storage.text import open_text
 
@@ -266,9 +276,9 @@ def _from_text(text: bytes, limit: int | None, name: str) -> ModelSpec | LinearM
         return _from_archive(open_text(text), limit)
 
 
-def _from_archive(archive: Archive, limit: int | None) -> ModelSpec | LinearMixedModel:
+def _from_archive(archive: Archive, limit: int | None) -> Model:
     from mixeff_fast.compile.fingerprint import fingerprint
-    from mixeff_fast.models.lmm import LinearMixedModel
+    from mixeff_fast.models.spec import ModelSpec
     from mixeff_fast.storage import check
     from mixeff_fast.storage.budget import Budget
     from mixeff_fast.storage.members import read_model
@@ -277,10 +287,10 @@ def _from_archive(archive: Archive, limit: int | None) -> ModelSpec | LinearMixe
         raise SchemaError("it holds sufficient statistics; read it with SufficientStatistics.load()")
     state = read_model(archive, Budget(archive.size, limit))
     model = restored(state)
-    spec = model.spec if isinstance(model, LinearMixedModel) else model
+    spec = model if isinstance(model, ModelSpec) else model.spec
     check.check_compiled(spec.compiled, spec.artifact, fingerprint(spec.compiled.frame).digest)
-    if isinstance(model, LinearMixedModel):
+    if not isinstance(model, ModelSpec):
         check.check_result(spec.compiled, model.result)
         digest = hashlib.sha256(spec.artifact.model_dump_json().encode()).hexdigest()
-        check.check_fit(model.artifact, spec.compiled, model.result, digest)
+        check.check_fit(model.artifact, spec.compiled, model.result, digest, getattr(model, "inference", None))
     return model

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import polars as pl
 
-from mixeff_fast.compile import CompiledModel, compile_lmm
+from mixeff_fast.compile import CompiledModel, compile_rows
 from mixeff_fast.errors import ArgumentError, DataError, InferenceUnavailable
+from mixeff_fast.families import Family, given_family
 from mixeff_fast.formula import model_formula, render
 from mixeff_fast.frame import ModelFrame, build_frame
 from mixeff_fast.frame.columns import frozen, quoted
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
 
     from mixeff_fast.compile import Layout
     from mixeff_fast.fit.control import Control
+    from mixeff_fast.fit.glmm import Method
     from mixeff_fast.fit.statistics_fit import StatisticsSource
+    from mixeff_fast.models.glmm import GeneralizedLinearMixedModel
     from mixeff_fast.models.lmm import LinearMixedModel
     from mixeff_fast.models.prepared import PreparedModel
     from mixeff_fast.schemas.compiled import CompiledModelArtifact
     from mixeff_fast.schemas.policy import Reduction
-    from mixeff_fast.vocabulary import NaAction, Role
+    from mixeff_fast.vocabulary import InferencePlan, NaAction, Role
 
 
 _INTENTS: tuple[Intent, ...] = get_args(Intent)
@@ -65,12 +68,17 @@ class Call:
     # of a lazy frame, the columns that the audit may read beside those of the model; of others, those it is restricted to
     audit_columns: tuple[str, ...] | None = None
     intent: Intent = "confirmatory_as_specified"
-    # what a refit put in place of the response: one value per row of the data, NaN for rows that were not in the fit
+    # what a refit put in place of the response: one value per row of the data, NaN for rows that were not in the fit; numbers
+    # of successes of a binomial one
     response: NDArray[np.float64] | None = field(default=None, repr=False)
+    # None of a linear mixed model
+    family: Family | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roles", given_roles(self.roles))
         object.__setattr__(self, "audit_columns", _names(self.audit_columns))
+        if self.family is not None:
+            object.__setattr__(self, "family", given_family(self.family))
         if self.intent not in _INTENTS:
             raise ArgumentError(f"intent is {', '.join(map(repr, _INTENTS))}; not {self.intent!r}", argument="intent")
 
@@ -146,6 +154,7 @@ class Call:
             subset=self.subset,
             na_action=self.na_action,
             contrasts=self.contrasts,
+            family=self.family,
         )
 
 
@@ -230,10 +239,31 @@ class ModelSpec(Inspection, Saved):
         """
         from mixeff_fast.models.prepared import prepare_spec
 
+        if self.compiled.family is not None:
+            raise ArgumentError(
+                "prepare() is of linear mixed models; a fit with a family has refit(newresp)", argument="family"
+            )
         return prepare_spec(self, flag("reml", reml), _settings(control))
 
-    def fit(self, *, reml: bool = True, control: Control | None = None) -> LinearMixedModel:
-        """Fit the model: what :func:`lmm` gives.
+    def fit(
+        self, *, reml: bool | None = None, control: Control | None = None, method: Method | None = None,
+        n_agq: int | None = None, inference: InferencePlan | None = None,
+    ) -> LinearMixedModel | GeneralizedLinearMixedModel:
+        """Fit the model: what :func:`lmm` and :func:`glmm` give.
+
+        Parameters
+        ----------
+        reml
+            Of a linear mixed model: whether to minimize the REML criterion, the default; False maximizes the likelihood.
+        control
+            Settings made by :func:`control`.
+        method, n_agq, inference
+            Of a model with a family: see :func:`glmm`.
+
+        Raises
+        ------
+        ArgumentError
+            ``reml`` for a model with a family, one of the last three for a model without.
 
         Examples
         --------
@@ -242,9 +272,32 @@ class ModelSpec(Inspection, Saved):
         >>> round(spec.fit(reml=False).deviance, 4)
         327.3271
         """
+        if self.compiled.family is not None:
+            if reml is not None:
+                raise ArgumentError(
+                    f"reml is of linear mixed models; this model is {self.compiled.family}", argument="reml"
+                )
+            return self._fit_family(
+                control, "joint_laplace" if method is None else method, 1 if n_agq is None else n_agq,
+                "auto" if inference is None else inference,
+            )
+        for name, value in (("method", method), ("n_agq", n_agq), ("inference", inference)):
+            if value is not None:
+                raise ArgumentError(f"{name} is of models with a family; this one is linear", argument=name)
+        return self._fit_linear(True if reml is None else reml, control)
+
+    def _fit_linear(self, reml: bool = True, control: Control | None = None) -> LinearMixedModel:
         from mixeff_fast.models.lmm import fit_spec
 
         return fit_spec(self, flag("reml", reml), _settings(control))
+
+    def _fit_family(
+        self, control: Control | None = None, method: Method = "joint_laplace", n_agq: int = 1,
+        inference: InferencePlan = "auto",
+    ) -> GeneralizedLinearMixedModel:
+        from mixeff_fast.models.glmm_fit import fit_family_spec
+
+        return fit_family_spec(self, method, n_agq, inference, _settings(control))
 
     def __repr__(self) -> str:
         from mixeff_fast.report.compiled import compiled_text
@@ -261,6 +314,7 @@ def compile_model(
     formula: str,
     data: Any,
     *,
+    family: Any = None,
     weights: Any = None,
     offset: Any = None,
     subset: Any = None,
@@ -278,10 +332,14 @@ def compile_model(
         lme4's formula language, such as ``"Reaction ~ Days + (Days | Subject)"``.
     data
         A Polars ``DataFrame`` or ``LazyFrame``, or anything with ``__arrow_c_stream__`` (pandas, pyarrow, DuckDB). A lazy
-        frame of more than two million rows is read in batches and not held in memory.
+        frame of more than two million rows is read in batches and not held in memory; with a family it is refused.
+    family
+        Of a generalized linear mixed model: what :func:`binomial`, :func:`poisson`, :func:`gamma`, :func:`inverse_gaussian`,
+        :func:`negative_binomial` or :func:`gaussian` gives, or one of these names. None: a linear mixed model.
     weights, offset, subset
         Column name, Polars expression or array, one value per row of ``data``. Weights are inverse relative residual
-        variances, strictly positive.
+        variances, strictly positive; where the response is a proportion, the numbers of trials. The offset is added to the
+        linear predictor.
     na_action
         ``"error"`` refuses missing values and counts them; ``"omit"`` leaves those rows out and records it.
     contrasts
@@ -311,10 +369,15 @@ def compile_model(
     >>> spec = mf.compile_model("Reaction ~ Days + (Days || Subject)", mf.datasets.load("sleepstudy"))
     >>> spec.compiled.theta_names
     ('Subject.(Intercept)', 'Subject.Days')
+    >>> cbpp = mf.datasets.load("cbpp")
+    >>> spec = mf.compile_model("cbind(incidence, size - incidence) ~ period + (1 | herd)", cbpp, family="binomial")
+    >>> print(spec.compiled.family, spec.compiled.frame.trials[:3])
+    binomial(link="logit") [14. 12.  9.]
     """
-    return compile_call(
-        Call(formula, data, weights, offset, subset, na_action, contrasts, given_roles(roles), _names(audit_columns), intent)
-    )
+    return compile_call(Call(
+        formula, data, weights, offset, subset, na_action, contrasts, given_roles(roles), _names(audit_columns), intent,
+        family=family,
+    ))
 
 
 def compile_call(call: Call) -> ModelSpec:
@@ -339,7 +402,7 @@ def compile_frame(call: Call, frame: ModelFrame) -> ModelSpec:
         from mixeff_fast.models.reduced import compile_supported
 
         return compile_supported(call, frame)
-    return ModelSpec(call, compile_lmm(frame))
+    return ModelSpec(call, compile_rows(frame))
 
 
 def lmm(
@@ -393,4 +456,4 @@ def lmm(
     return compile_model(
         formula, data, weights=weights, offset=offset, subset=subset, na_action=na_action, contrasts=contrasts, roles=roles,
         audit_columns=audit_columns, intent=intent,
-    ).fit(reml=reml, control=control)
+    )._fit_linear(reml, control)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixeff_fast.compile import check_formula
-from mixeff_fast.errors import ArgumentError
+from mixeff_fast.errors import ArgumentError, FitError
 from mixeff_fast.fit.statistics import Statistics, compile_statistics
 from mixeff_fast.fit.statistics_fit import StatisticsSource, scan_statistics
 from mixeff_fast.fit.statistics_merge import merge
@@ -94,7 +94,7 @@ class SufficientStatistics:
         -------
         LinearMixedModel
         """
-        return _spec(self._statistics, None, _call(self._statistics)).fit(reml=reml, control=control)
+        return _spec(self._statistics, None, _call(self._statistics))._fit_linear(reml, control)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a file that :meth:`load` reads: JSON, NumPy arrays and Parquet tables in a zip archive.
@@ -198,7 +198,13 @@ def compile_lazy(call: Call) -> ModelSpec:
         spec = compile_call(replace(call, data=collected, roles=NO_ROLES, audit_columns=()))
         return spec._recompiled(call, spec.compiled)
     del collected
-    check_formula(formula)
+    check_formula(formula, call.family)
+    if call.family is not None:
+        raise FitError(
+            "a generalized linear mixed model weighs its rows anew with every step, so that no sums can stand for them; the "
+            f"lazy frame has more than {STREAM_ROWS:,} rows, which are not collected unasked: give data.collect()",
+            reason_code="glmm_needs_rows", limit=STREAM_ROWS,
+        )
     scan = open_scan(call.data, formula, given, call.na_action)
     statistics = scan_statistics(scan, formula, call.contrasts)
     spec = _spec(statistics, StatisticsSource(statistics, scan), call)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mixeff_fast.errors import InferenceUnavailable
+from mixeff_fast.inference import gates
 from mixeff_fast.inference.design import FixedDesign, fixed_design
 from mixeff_fast.inference.routes import Facts, withheld_by
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixeff_fast.fit.lmm import LmmResult
+    from mixeff_fast.models.glmm import GeneralizedLinearMixedModel
     from mixeff_fast.models.lmm import LinearMixedModel
 
     Float = NDArray[np.float64]
@@ -101,9 +104,11 @@ class InferenceSubject:
 
 def without_spread(result: LmmResult) -> str | None:
     """Why the covariance matrix of the fixed effects says nothing, if so."""
-    known = ~result.aliased
     if result.certificate.status == "not_identifiable" and result.certificate.quality == "failed":
         return "exact_fit"
+    if np.isfinite(result.vcov).all():
+        return None
+    known = ~result.aliased
     return None if np.all(np.isfinite(result.vcov[np.ix_(known, known)])) else "fixed_effect_covariance_nonfinite"
 
 
@@ -150,3 +155,18 @@ def lmm_subject(fit: LinearMixedModel) -> InferenceSubject:
             "kenward_roger": lambda: kenward_roger(fit._engine, fit.result, fit.control.memory_limit),
         },
     )
+
+
+def glmm_subject(fit: GeneralizedLinearMixedModel) -> InferenceSubject:
+    """A generalized linear mixed model as the routes see it."""
+    model, certificate, code = fit.spec.compiled, fit.result.certificate, fit._withheld
+    blocked = None if code in gates.WALD_ALONE else code
+    facts = Facts(
+        gaussian=False, status=certificate.status, held=certificate.n_boundary,
+        withheld=withheld_by(fit.spec.call.intent, certificate.status, blocked), rows_in_memory=True,
+        free=certificate.n_free, evaluations=certificate.evaluations,
+        flops=float(model.plan.flops + model.plan.inverse_flops), kenward_roger=(0.0, 0.0), memory_limit=math.inf,
+        withheld_status="p_value_unavailable" if blocked is None else gates.withheld_status(blocked),
+        no_wald=None if code is None or code == blocked else (code, gates.withheld_status(code)),
+    )
+    return InferenceSubject(fit, lambda: facts, ~fit.result.aliased, {})

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixeff_fast.compile import CompiledModel
+    from mixeff_fast.fit.glmm import GlmmResult
     from mixeff_fast.fit.lmm import LmmResult
 
     Float = NDArray[np.float64]
@@ -66,13 +67,13 @@ def chosen_effects(model: CompiledModel, effects: tuple[Float, ...], re_form: st
 
 def predict_rows(
     model: CompiledModel,
-    result: LmmResult,
+    result: LmmResult | GlmmResult,
     newdata: Any,
     re_form: str | None,
     allow_new_levels: bool,
     offset: Any = None,
 ) -> Float:
-    """Predicted responses, shape (rows,).
+    """Predicted linear predictors, of a linear model the responses, shape (rows,).
 
     Raises
     ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mixeff_fast.report import audit_glmm
 from mixeff_fast.report.audit_lines import several
 from mixeff_fast.report.audit_random import term_labels
 from mixeff_fast.report.wording import words
@@ -93,11 +94,17 @@ def optimizer(lines: Lines) -> None:
     lines.add(section, "status", tag, "/certificate", "{status:words}; {quality:words}",
               *(["; {reason:words}"] if certificate.reason else []))
     lines.add(section, "objective", "info", "/summary", "{criterion} criterion {objective}")
+    glmm = lines.fit.glmm
+    if glmm is not None:
+        audit_glmm.estimator(lines, glmm)
     lines.add(section, "optimizer", "info", "/certificate", "{optimizer:words}; settings of the caller: {caller_set}")
     lines.add(section, "search", "ok" if certificate.stop.acceptable else "warning", "/certificate/stop",
               "{code:words}; evaluations: {evaluations} of at most {max_evaluations}, for the evidence "
               "{certificate_evaluations}; iterations: {iterations}; restarts: {restarts}")
+    if glmm is not None and certificate.inner is not None:
+        audit_glmm.inner_solve(lines, glmm, certificate.inner)
     space = ", namely {boundary_indices}" if certificate.parameter_space.n_boundary else ""
+    space += "; searched with them: {n_beside}" if certificate.parameter_space.n_beside else ""
     lines.add(section, "parameters", "info", "/certificate/parameter_space",
               f"covariance parameters: {{n_theta}}, free: {{n_free}}, at zero: {{n_boundary}}{space}")
     ratio = "; rows per parameter: {observations_per_theta}" if certificate.sample_size.observations_per_theta else ""
@@ -114,7 +121,7 @@ def optimizer(lines: Lines) -> None:
                   f"/certificate/cones/{i}", f"{{classification:words}}; {{rank}} of {{width}} directions have variance{ends}")
     for i, check in enumerate(certificate.checks):
         value = CHECK_VALUES[check.check]
-        if check.check == "boundary_gradient" and check.value is None:
+        if check.check == "boundary_gradient" and check.value is None and check.passed:
             value = "{term_id}: no direction without variance"
         lines.add(section, f"check of {words(check.check)}", "ok" if check.passed else "error", f"/certificate/checks/{i}",
                   value, "; passed: {passed}")
@@ -153,6 +160,8 @@ def inference(lines: Lines) -> None:
                   *several(f"{i}/label" for i in rows))
     if not found:
         lines.add(section, "fixed effects", "ok", "/fixed_effects/rows", "{}")
+    if lines.fit.glmm is not None:
+        audit_glmm.held(lines, lines.fit.glmm)
     covariance = lines.fit.fixed_effect_covariance
     why = "; {reason_code:words}" if covariance.reason_code is not None else ""
     lines.add(section, "covariance matrix", "ok" if covariance.status == "available" else "not_assessed",

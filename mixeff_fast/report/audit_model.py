@@ -23,7 +23,9 @@ def requested_model(lines: Lines) -> None:
     lines.add(section, "formula", "info", f"{root}/requested_formula", "{}")
     lines.add(section, "canonical formula", "info", f"{root}/canonical_formula", "{}")
     lines.add(section, "model", "info", boundary, "{model_kind:words}")
-    lines.add(section, "distribution", "info", boundary, "{response_distribution}, {link} link")
+    lines.add(section, "distribution", "info", boundary, "{response_distribution:words}, {link:words} link")
+    if lines.compiled.model_boundary.model_kind == "generalized_linear_mixed_model":
+        _family(lines, root)
     lines.add(section, "objective", "info", boundary, "{objective_approximation:words}")
     lines.add(section, "certificate", "info", boundary, "derivatives of {optimizer_certificate_scope:words}")
     lines.add(section, "rows", "info", f"{root}/data",
@@ -33,6 +35,21 @@ def requested_model(lines: Lines) -> None:
     lines.add(section, "covariance parameters", "info", terms, *(
         f"{'; ' if i else ''}{{{i}/id}}: {{{i}/n_parameters}}, {{{i}/covariance:words}}" for i in indices
     ))
+
+
+def _family(lines: Lines, root: str) -> None:
+    """How the response was read, and what the family has to estimate."""
+    section: Section = "Requested Model"
+    boundary, response = lines.compiled.model_boundary, lines.compiled.response_coding
+    if boundary.family_parameter is not None:
+        known = ": {family_parameter_value}" if boundary.family_parameter_value is not None else ""
+        lines.add(section, "family parameter", "info", f"{root}/model_boundary",
+                  f"{{family_parameter}}, {{family_parameter_status:words}}{known}")
+    if response is not None:
+        labels = "; success: {success}; failure: {failure}" if response.success is not None else ""
+        trials = "; trials: {n_trials}" if response.n_trials is not None else ""
+        empty = "; rows without trials: {n_zero_trials}" if response.n_zero_trials else ""
+        lines.add(section, "response", "info", f"{root}/response_coding", f"{{name}}: {{kind:words}}{labels}{trials}{empty}")
 
 
 def model_state(lines: Lines) -> None:

@@ -18,8 +18,11 @@ REASONS = {
     "lrt_unavailable": "a log-likelihood is not finite: no likelihood ratio",
     "non_nested_models_lrt_invalid": "the model above is not nested in this one: no likelihood ratio",
     "lower_loglikelihood_lrt_invalid": "a lower log-likelihood than the smaller model: no likelihood ratio",
-    "ml_refit_required": "REML criteria of different fixed effects do not compare; fit by maximum likelihood",
-    "mixed_fit_criterion": "one fit is by REML, the other by maximum likelihood: no likelihood ratio",
+    "ml_refit_required": "REML criteria of different fixed effects, and likelihoods that profiled ones do not maximize, do not "
+    "compare; fit by maximum likelihood",
+    "mixed_fit_criterion": "the fits are by different criteria: no likelihood ratio",
+    "different_family": "the distributions are of different families: no likelihood ratio",
+    "different_link": "the links differ: no likelihood ratio",
     "information_criteria_requested": "information criteria only, as asked",
 }
 

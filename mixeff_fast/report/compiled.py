@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mixeff_fast.report.wording import words
+
 if TYPE_CHECKING:
     from mixeff_fast.schemas.compiled import CompiledModelArtifact
 
 
 def compiled_text(artifact: CompiledModelArtifact) -> str:
     """What was asked for, how it was read and how it will be factored."""
-    data, plan = artifact.data, artifact.plan
+    data, plan, boundary = artifact.data, artifact.plan, artifact.model_boundary
+    kind = "Linear mixed model"
+    if boundary.model_kind == "generalized_linear_mixed_model":
+        kind = f"Generalized linear mixed model ({words(boundary.response_distribution)}, {words(boundary.link)} link)"
     lines = [
-        "Linear mixed model, compiled and not fitted",
+        f"{kind}, compiled and not fitted",
         f"Formula: {artifact.canonical_formula}",
         *([] if artifact.effective_formula is None else [f"To be fitted: {artifact.effective_formula}"]),
         f"Rows: {data.n_rows} of {data.n_source_rows}",

@@ -285,6 +285,8 @@ class Reproducibility(_Shown):
         }
         if fitted is not None:
             self.record |= fitted.reproducibility.model_dump(mode="json") | {"compiled_sha256": fitted.compiled_sha256}
+            if fitted.glmm is not None:
+                self.record |= {"method": fitted.glmm.estimator, "n_agq": fitted.glmm.n_agq, "inference": fitted.glmm.inference}
         self.table = threshold_table(compiled.thresholds)
 
     def __repr__(self) -> str:

@@ -76,7 +76,7 @@ DESIGN: dict[str, Wording] = {
     "covariance_too_rich/row_saturated": Wording(
         ("{source_syntax} has {basis_dimension} random effects for each of the {n_levels} levels of {group}, and the data have "
          "{n_rows} rows",
-         "the variance within levels cannot be told from the residual variance"),
+         "their variances cannot be told from the variation of single rows"),
         _RICHNESS,
     ),
     "scope_note": Wording(
@@ -96,7 +96,23 @@ DESIGN: dict[str, Wording] = {
          "{varying_numeric_columns} vary within levels",
          "the rows of such a level carry one value of the response among them"),
         ("one row per level of {group}: a model of the levels, with as many rows as there are distinct responses",
-         "the rows as they are: a residual variance near zero, and standard errors that count every row"),
+         "the rows as they are: a residual variance, or dispersion, near zero, and standard errors that count every row"),
+    ),
+    "not_identifiable/observation_level_effect_of_binary_response": Wording(
+        ("{source_syntax} has an effect for each row, and each row is the outcome of one trial",
+         "a single outcome of zero or one leaves nothing for the variance between rows to describe"),
+        ("the model without {source_syntax}: what a single trial can tell, with coefficients on their usual scale",
+         "{source_syntax} as written: a variance that rests on the shape of the link alone, and coefficients that grow with "
+         "it"),
+    ),
+    "observation_level_effect": Wording(
+        ("{source_syntax} has an effect for each row", "{reason:words}"),
+    ),
+    "observation_level_effect/beside_family_parameter": Wording(
+        ("{source_syntax} has an effect for each row, beside the parameter of the {family:words} family",
+         "both describe how rows vary around their mean, and the shape of that variation alone tells them apart"),
+        ("the model without {source_syntax}: the family's parameter describes the variation of rows",
+         "{source_syntax} as written: the variation of rows is divided in two, each part with wide uncertainty"),
     ),
     "disconnected_design": Wording(
         ("the levels of {factors} fall into {n_components} parts that no row connects",

@@ -37,7 +37,7 @@ FIT: dict[str, Wording] = {
          "the model as it is: no likelihood, and no standard errors"),
     ),
     "not_identifiable/flat_direction": Wording(
-        ("the criterion is constant along a combination of covariance parameters", "terms: {affected}"),
+        ("the criterion is constant along a combination of parameters", "terms: {affected}"),
         ("a random part with fewer parameters: the data determine those that remain",
          "the model as it is: fitted values are determined, the division of the variance is not"),
     ),

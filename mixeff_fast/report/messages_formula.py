@@ -80,6 +80,10 @@ FORMULA: dict[str, Wording] = {
     "rows_omitted": Wording(
         ("{n_omitted} rows were left out because values are missing", "missing values by column: {na_counts}"),
     ),
+    "factor_response": Wording(
+        ("the response {column} is a factor of two levels: {success} is success, {failure} is failure",),
+    ),
+    "zero_trials": Wording(("rows without trials: {n_rows}", "they are in the model and say nothing about its response")),
     "predictor_scales": Wording(
         ("the predictors have standard deviations of very different or extreme size: {standard_deviations}",
          "the fit scales them inside and reports in their units"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Protocol
 
 from mixeff_fast.report.html import preformatted
 from mixeff_fast.report.inference import coefficient_columns, headings, remarks
 from mixeff_fast.report.numbers import abbreviate, column, fixed, grid, wrapped
+from mixeff_fast.report.summary_glmm import title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,10 +30,21 @@ STATUS = {
 }
 
 # facts about how the data were read, which are shown like warnings
-OF_THE_DATA = ("grouping_coercion", "unused_levels", "rows_omitted", "predictor_scales")
+OF_THE_DATA = (
+    "grouping_coercion", "unused_levels", "rows_omitted", "predictor_scales", "factor_response", "zero_trials",
+)
+
+WITHOUT_TESTS = ("p_value_unavailable", "not_assessed", "unsupported")
 
 # lme4's default for lme4.summary.cor.max
 MOST_CORRELATIONS = 12
+
+
+class Described(Protocol):
+    """A fit."""
+
+    @property
+    def artifact(self) -> FitArtifact: ...
 
 
 class Summary:
@@ -39,15 +52,18 @@ class Summary:
 
     Attributes
     ----------
-    artifact
-        The fit's artifact.
     inference
-        The tests of the coefficients, as an artifact. Every number comes from these two.
+        The tests of the coefficients, as an artifact. Every number comes from it and the fit's artifact.
     """
 
-    def __init__(self, artifact: FitArtifact, inference: FixedEffectInferenceTable) -> None:
-        self.artifact = artifact
+    def __init__(self, fit: Described, inference: FixedEffectInferenceTable) -> None:
+        self._fit = fit
         self.inference = inference
+
+    @property
+    def artifact(self) -> FitArtifact:
+        """The fit's artifact, made when it is first asked for."""
+        return self._fit.artifact
 
     @property
     def table(self) -> pl.DataFrame:
@@ -59,7 +75,7 @@ class Summary:
                 "status", "reason_code")
         text = {"term", "statistic_name", "method", "status", "reason_code"}
         names = {"term": "label", "df": "denominator_df"}
-        rows = [tuple(getattr(row, names.get(key, key)) for key in keys) for row in self.inference.rows]
+        rows = list(map(attrgetter(*(names.get(key, key) for key in keys)), self.inference.rows))
         return pl.DataFrame(rows, schema={k: pl.String if k in text else pl.Float64 for k in keys}, orient="row")
 
     def __str__(self) -> str:
@@ -174,11 +190,15 @@ def _size(numbers: FitSummary) -> str:
     return f"Number of obs: {numbers.n_rows}, groups:  {groups}"
 
 
+def _title(fit: FitArtifact, by: str) -> list[str]:
+    return [f"Linear mixed model fit by {by}"] if fit.glmm is None else title(fit.glmm)
+
+
 def summary_text(fit: FitArtifact, tests: FixedEffectInferenceTable) -> str:
     """The whole summary, with ``tests`` of the coefficients."""
     numbers, compiled = fit.summary, fit.compiled
     by = "REML" if numbers.criterion == "REML" else "maximum likelihood"
-    lines = [f"Linear mixed model fit by {by}", f"Formula: {compiled.requested_formula}"]
+    lines = [*_title(fit, by), f"Formula: {compiled.requested_formula}"]
     if compiled.effective_formula is not None:
         lines.append(f"Fitted: {compiled.effective_formula}")
     lines += ["", *_criterion_lines(fit), f"Certificate: {certificate_line(fit)}", ""]
@@ -207,7 +227,7 @@ def short_text(fit: FitArtifact) -> str:
     by = numbers.criterion
     known = _estimated(fit.fixed_effects.rows)
     lines = [
-        f"Linear mixed model fit by {by}",
+        *_title(fit, by),
         f"Formula: {numbers.formula}",
         f"{'REML criterion' if by == 'REML' else '-2 log-likelihood'}: {_number(numbers.objective, 4)}",
         f"Certificate: {certificate_line(fit)}",

@@ -48,6 +48,8 @@ def identifiability_level(finding: Finding) -> Level:
         if finding.payload.get("row_saturated"):
             return "failed"
         return "caution" if finding.severity != "info" else "ok"
+    if finding.code == "observation_level_effect":
+        return "caution" if finding.severity == "warning" else "ok"
     return "caution" if finding.code in WEAK else "ok"
 
 

@@ -10,13 +10,12 @@ import polars as pl
 
 from mixeff_fast._version import __version__
 from mixeff_fast.errors import SchemaError
-from mixeff_fast.fit.certificate import Certificate
+from mixeff_fast.families import Family
 from mixeff_fast.fit.control import Control, control
-from mixeff_fast.fit.lmm import LmmResult
 from mixeff_fast.fit.standardize import Standardization
 from mixeff_fast.formula import model_formula
 from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
-from mixeff_fast.schemas.archive import ArgumentRecord, CallRecord, FitStateRecord, SavedState
+from mixeff_fast.schemas.archive import ArgumentRecord, CallRecord, FamilyRecord, FitStateRecord, SavedState
 from mixeff_fast.schemas.compiled import CompiledModelArtifact
 from mixeff_fast.schemas.fit import FitArtifact
 from mixeff_fast.storage.archive import read_json
@@ -24,6 +23,7 @@ from mixeff_fast.storage.arrays import array_bytes, read_array
 from mixeff_fast.storage.codings import coding_record, given_coding
 from mixeff_fast.storage.frames import frame_bytes, read_frame, storable
 from mixeff_fast.storage.plain import from_plain, to_plain
+from mixeff_fast.storage.results import read_result, result_members, result_record
 from mixeff_fast.storage.sizes import check_sizes, factor_levels
 from mixeff_fast.storage.state import GIVEN, CrossState, Evaluated, FitState, SpecState, rowless_state
 from mixeff_fast.storage.statistics import statistics_from, statistics_members
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from mixeff_fast.storage.budget import Budget
 
 ARTIFACT, STATE, DATA, GIVEN_VALUES = "artifact.json", "state.json", "data.parquet", "given.parquet"
-_ARRAYS = ("theta", "lam", "beta", "vcov")
-_NUMBERS = ("sigma", "objective", "pwrss", "logdet")
-_PER_FACTOR = ("effects", "spherical")
 
 
 def model_members(state: SpecState | FitState) -> Iterator[Member]:
@@ -62,7 +59,7 @@ def model_members(state: SpecState | FitState) -> Iterator[Member]:
         if spec.rowless.cross is not None:
             yield from _cross_members(spec.rowless.cross)
     if fit is not None:
-        yield from _result_members(fit.result)
+        yield from result_members(fit.result)
 
 
 def _state(spec: SpecState, fit: FitState | None) -> SavedState:
@@ -81,14 +78,16 @@ def _state(spec: SpecState, fit: FitState | None) -> SavedState:
             audit_columns=call["audit_columns"],
             intent=call["intent"],
             refitted=call["response"] is not None,
+            family=_family_record(call["family"]),
         ),
         learned={key: {at: to_plain(memory) for at, memory in calls.items()} for key, calls in stored.learned.items()},
         evaluated=tuple(stored.values),
-        fit=None if fit is None else FitStateRecord(
-            reml=fit.result.reml, refitted=fit.refitted, control=to_plain(fit.control),
-            certificate=to_plain(fit.result.certificate),
-        ),
+        fit=None if fit is None else result_record(fit),
     )
+
+
+def _family_record(family: Family | None) -> FamilyRecord | None:
+    return None if family is None else FamilyRecord(name=family.name, link=family.link, theta=family.theta)
 
 
 def _argument(given: Any) -> ArgumentRecord:
@@ -97,15 +96,6 @@ def _argument(given: Any) -> ArgumentRecord:
     if isinstance(given, str):
         return ArgumentRecord(kind="column", column=given)
     return ArgumentRecord(kind="not_kept" if given is ROWS_ELSEWHERE else "values")
-
-
-def _result_members(result: LmmResult) -> Iterator[Member]:
-    for name in (*_ARRAYS, "aliased"):
-        yield f"arrays/{name}.npy", array_bytes(getattr(result, name))
-    yield "arrays/numbers.npy", array_bytes(np.array([getattr(result, name) for name in _NUMBERS]))
-    for name in (*_PER_FACTOR, "singular"):
-        for k, array in enumerate(getattr(result, name)):
-            yield f"arrays/{name}-{k}.npy", array_bytes(array)
 
 
 def _cross_members(cross: CrossState) -> Iterator[Member]:
@@ -139,7 +129,9 @@ def read_model(archive: Archive, budget: Budget) -> SpecState | FitState:
     spec = _spec(state, archive, budget, artifact if state.fit is None else artifact.compiled)
     found: SpecState | FitState = spec
     if state.fit is not None:
-        found = FitState(spec, _control(state.fit), _result(state.fit, archive), state.fit.refitted, artifact)
+        result = read_result(state.fit, archive, state.call.family is not None)
+        inference = "auto" if state.fit.glmm is None else state.fit.glmm.inference
+        found = FitState(spec, _control(state.fit), result, state.fit.refitted, artifact, inference)
     if archive.unread:
         raise SchemaError(f"the file has members that belong to nothing: {', '.join(sorted(archive.unread)[:5])}")
     return found
@@ -156,8 +148,11 @@ def _spec(state: SavedState, archive: Archive, budget: Budget, artifact: Compile
         "audit_columns": record.audit_columns,
         "intent": record.intent,
         "response": None,
+        "family": None if record.family is None else Family(record.family.name, record.family.link, record.family.theta),
     }
     if state.rows == "elsewhere":
+        if record.family is not None:
+            raise SchemaError("it holds a generalized linear mixed model without the rows that such a model needs")
         statistics = statistics_from(archive, budget)
         cross = _cross(archive, len(statistics.layout.factors)) if "cross/diag.npy" in archive else None
         rowless = replace(rowless_state(statistics), cross=cross)
@@ -194,29 +189,6 @@ def _control(record: FitStateRecord) -> Control:
         memory_limit=found.memory_limit, threads=found.threads,
     )
     return found
-
-
-def _several(archive: Archive, name: str) -> tuple[Any, ...]:
-    found: list[Any] = []
-    while f"arrays/{name}-{len(found)}.npy" in archive:
-        member = f"{name}-{len(found)}"
-        found.append(read_array(archive.read(f"arrays/{member}.npy"), member, "float64"))
-    return tuple(found)
-
-
-def _result(record: FitStateRecord, archive: Archive) -> LmmResult:
-    fields: dict[str, Any] = {
-        name: read_array(archive.read(f"arrays/{name}.npy"), name, "float64") for name in _ARRAYS
-    }
-    fields |= {name: _several(archive, name) for name in (*_PER_FACTOR, "singular")}
-    numbers = read_array(archive.read("arrays/numbers.npy"), "numbers", "float64", (len(_NUMBERS),)).tolist()
-    return LmmResult(
-        reml=record.reml,
-        aliased=read_array(archive.read("arrays/aliased.npy"), "aliased", "bool"),
-        certificate=from_plain(Certificate, record.certificate),
-        **fields,
-        **dict(zip(_NUMBERS, numbers, strict=True)),
-    )
 
 
 def _cross(archive: Archive, n_factors: int) -> CrossState:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     R = TypeVar("R")
 
+# arrays lie beside what is plain, where they leave an empty place
+_ARRAYS = {"Float": type(None)}
 # JSON has no such numbers
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -59,7 +61,10 @@ def _restored(content: Any) -> Any:
 def _model(cls: type[Any]) -> type[BaseModel]:
     from pydantic import ConfigDict, create_model
 
-    hints = get_type_hints(cls, localns=vars(vocabulary))
-    fields: dict[str, Any] = {field.name: (hints[field.name], ...) for field in dataclasses.fields(cls)}
+    hints = get_type_hints(cls, localns={**vars(vocabulary), **_ARRAYS})
+    fields: dict[str, Any] = {
+        field.name: (hints[field.name], ... if field.default is dataclasses.MISSING else field.default)
+        for field in dataclasses.fields(cls)
+    }
     return create_model(cls.__name__, __config__=ConfigDict(strict=True, extra="forbid"), **fields)
 

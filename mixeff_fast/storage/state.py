@@ -14,6 +14,7 @@ from mixeff_fast.fit.crossproduct import kernel_plan
 from mixeff_fast.fit.statistics import Statistics, Sums, statistics_of
 from mixeff_fast.formula import Name
 from mixeff_fast.frame.columns import NumericVariable, frozen
+from mixeff_fast.frame.response import WHOLE
 from mixeff_fast.frame.source import column_names, read_columns
 from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
 from mixeff_fast.frame.transforms import TransformState
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from mixeff_fast.compile import CompiledModel
     from mixeff_fast.fit.control import Control
+    from mixeff_fast.fit.glmm import GlmmResult
     from mixeff_fast.fit.lmm import LmmResult
     from mixeff_fast.fit.standardize import Standardization
     from mixeff_fast.formula import ModelFormula, Variable
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from mixeff_fast.frame.streamframe import Facts
     from mixeff_fast.schemas.compiled import CompiledModelArtifact
     from mixeff_fast.schemas.fit import FitArtifact
+    from mixeff_fast.vocabulary import InferencePlan
 
     Float = NDArray[np.float64]
 
@@ -125,13 +128,15 @@ class SpecState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FitState:
-    """A fit: its model, settings and numbers. ``refitted`` when its engine took over the design of another fit."""
+    """A fit: its model, settings and numbers. ``refitted`` when its engine took over the design of another fit; ``inference``
+    is what was asked for of a generalized linear mixed model."""
 
     spec: SpecState
     control: Control
-    result: LmmResult
+    result: LmmResult | GlmmResult
     refitted: bool
     artifact: FitArtifact | None
+    inference: InferencePlan = "auto"
 
 
 def plain_data(data: Any, columns: list[str]) -> pl.DataFrame:
@@ -195,7 +200,9 @@ def evaluated(frame: ModelFrame, refitted: bool) -> Evaluated:
         variable = frame.variables[key]
         if isinstance(variable, NumericVariable):
             values[key] = variable.values
-    if not refitted and not isinstance(frame.formula.response.variables[0].node, Name):
+    # whole numbers are evaluated to the same numbers everywhere
+    whole = frame.family is not None and frame.family.name in WHOLE
+    if not refitted and not whole and not isinstance(frame.formula.response.variables[0].node, Name):
         values[RESPONSE] = frame.response
     if frame.formula.offsets and frame.offset is not None:
         values[OFFSET] = frame.offset

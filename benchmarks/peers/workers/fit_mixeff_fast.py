@@ -9,20 +9,27 @@ import polars as pl
 from worker import Message, Refits, serve
 
 import mixeff_fast as mf
+from mixeff_fast.families import Family
+
+COUNTED = ("passes", "factorizations")
 
 
 def load(message: Message) -> Any:
     read = pl.scan_parquet if message.get("task") == "stream" else pl.read_parquet
-    return message["formula"], read(message["parquet"])
+    return message["formula"], read(message["parquet"]), message.get("likelihood")
 
 
 def fit(loaded: Any, reml: bool) -> Any:
-    formula, frame = loaded
-    return mf.lmm(formula, frame, reml=reml)
+    formula, frame, likelihood = loaded
+    if likelihood is None:
+        return mf.lmm(formula, frame, reml=reml)
+    family = Family(likelihood["family"], likelihood["link"])
+    weights, method, n_agq = likelihood["trials"] or None, likelihood["method"], likelihood["n_agq"]
+    return mf.glmm(formula, frame, family, weights=weights, method=method, n_agq=n_agq)
 
 
 def prepare(loaded: Any, reml: bool) -> Any:
-    formula, frame = loaded
+    formula, frame, _ = loaded
     spec: Any = mf.compile_model(formula, frame)
     return spec.prepare(reml=reml)
 
@@ -32,18 +39,20 @@ def refit(prepared: Any, responses: Any) -> Any:
 
 
 def facts(fitted: Any) -> Message:
-    if not hasattr(fitted, "result"):
+    result = getattr(fitted, "result", fitted)
+    if not hasattr(result, "certificate"):
         return {
             "loglik": -0.5 * float(fitted.objective.mean()),
             "evaluations": int(fitted.evaluations.sum()),
             "converged": "not_optimized" not in fitted.status,
         }
-    certificate = fitted.result.certificate
+    certificate = result.certificate
     return {
-        "loglik": fitted.loglik,
+        "loglik": -0.5 * result.objective,
         "evaluations": certificate.evaluations,
         "certificate_evaluations": certificate.certificate_evaluations,
         "converged": str(certificate.status) != "not_optimized",
+        **{name: getattr(result, name) for name in COUNTED if hasattr(result, name)},
     }
 
 

@@ -4,7 +4,8 @@ Runs in environments with nothing but the package that is timed: the standard li
 package prints goes to standard error, also from C, so that answers stay whole.
 
 ``load`` (the data, the model) is answered with versions; ``fit`` (``reml``, ``times``) with the seconds of each
-measurement and what the last one found. A failure is answered with its reason, and the worker goes on.
+measurement, their mean processor time, and what the last one found. A failure is answered with its reason, and the worker
+goes on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import array
 import ctypes
 import gc
 import json
+import math
 import os
 import platform
 import sys
@@ -77,31 +79,34 @@ class Worker:
         gc.collect()
         seconds: list[float] = []
         facts: Message = {}
+        processor = 0.0
         for _ in range(message["times"]):
-            taken, facts = measure(reml)
+            taken, used, facts = measure(reml)
             seconds.append(taken)
-        return {"seconds": seconds, **facts}
+            processor += used
+        return {"seconds": seconds, "cpu": processor / len(seconds), **facts}
 
-    def _fit_once(self, reml: bool) -> tuple[float, Message]:
-        start = time.perf_counter()
+    def _fit_once(self, reml: bool) -> tuple[float, float, Message]:
+        start, processor = time.perf_counter(), time.process_time()
         fitted = self._fit(self._load(self._loaded) if self._task == "stream" else self._loaded, reml)
-        seconds = time.perf_counter() - start
-        return seconds, self._facts(fitted)
+        seconds, used = time.perf_counter() - start, time.process_time() - processor
+        return seconds, used, self._facts(fitted)
 
-    def _refit_all(self, reml: bool) -> tuple[float, Message]:
+    def _refit_all(self, reml: bool) -> tuple[float, float, Message]:
         assert self._refits is not None
-        prepared, seconds = self._prepared[reml], 0.0
+        prepared, seconds, used = self._prepared[reml], 0.0, 0.0
         found = []
         for y in self._responses:
-            start = time.perf_counter()
+            start, processor = time.perf_counter(), time.process_time()
             fitted = self._refits.refit(prepared, y)
             seconds += time.perf_counter() - start
+            used += time.process_time() - processor
             found.append(self._facts(fitted))
             del fitted
         facts = {name: _together([facts[name] for facts in found]) for name in found[0]}
         if facts["loglik"] is not None:
             facts["loglik"] /= len(found)
-        return seconds, facts
+        return seconds, used, facts
 
 
 def _together(values: list[Any]) -> Any:
@@ -109,6 +114,17 @@ def _together(values: list[Any]) -> Any:
     if None in values:
         return None
     return all(values) if isinstance(values[0], bool) else sum(values)
+
+
+def saturated(y: list[float], trials: list[float]) -> float:
+    """The log-likelihood of binomial proportions by which they are most likely, which some packages leave out of theirs."""
+    total = 0.0
+    for share, size in zip(y, trials, strict=True):
+        successes = round(share * size)
+        total += math.lgamma(size + 1) - math.lgamma(successes + 1) - math.lgamma(size - successes + 1)
+        if 0 < successes < size:
+            total += successes * math.log(share) + (size - successes) * math.log1p(-share)
+    return total
 
 
 def _responses(message: Message) -> Iterator[Any]:

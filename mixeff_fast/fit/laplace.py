@@ -1,0 +1,375 @@
+"""The engine of one generalized linear mixed model: its rows, and the Laplace deviance at any point.
+
+A point is one vector: each factor's Lambda in standardized units, row-major, one after another; then the
+standardized fixed effects, unless they are profiled; then the logarithm of the family's parameter, if that is estimated.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mixeff_fast.fit import laplace_staged
+from mixeff_fast.fit.assemble import assemble
+from mixeff_fast.fit.cones import slack
+from mixeff_fast.fit.coordinates import Coordinates
+from mixeff_fast.fit.engine import COLLAPSED, SMALL_FLOPS, check_memory, new_stages
+from mixeff_fast.fit.glmm_rows import new_rows
+from mixeff_fast.fit.glmm_workspace import DISPERSED, distinct, family_codes, new_modes, saturated
+from mixeff_fast.fit.search import START_FLOOR, raised
+from mixeff_fast.fit.standardize import standardize
+from mixeff_fast.fit.threads import Team
+from mixeff_fast.fit.workspace import n_chunks, new_path, new_scoring, new_search, new_trunk, new_workspace
+from mixeff_fast.kernels import families, laplace, laplace_search, optimizer, pirls, stages, working
+from mixeff_fast.kernels.laplace_search import History
+from mixeff_fast.kernels.optimizer import ACCEPTED, EVALUATE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixeff_fast.compile import CompiledModel
+    from mixeff_fast.fit.certificate import Certificate
+    from mixeff_fast.fit.control import Control
+    from mixeff_fast.vocabulary import Limit
+
+    Float = NDArray[np.float64]
+    VcovRoute = Literal["observed_information", "working_hessian", "unavailable"]
+
+# models of fewer rows, whose factorization takes fewer flops, run wholly compiled, on one thread
+SMALL_ROWS = 20_000
+# secants that improve a search's model of the Hessian
+SECANTS = 8
+# longest step of a fixed effect or of the parameter's logarithm, in units of its standard error
+REACH = 1000.0
+# an old factorization serves as long as the decrement falls to this share: less where a new one costs no more than a step, more
+# where Fisher's weights are not the observed ones, whose own factorization does not make it fall faster
+STALE, STALE_CHEAP, STALE_SCORING = 0.02, 1e-4, 0.2
+# nanoseconds that a flop of a factorization, a row's part in a cross-product and its part in an inner step take, about
+FLOP, CROSS_ROW, PASS_ROW = 0.4, 8.0, 20.0
+# decrement of the inner iterations: twice the penalized deviance that they leave; a search far from its end takes more, in
+# proportion to its own decrement
+TOLERANCE, LOOSE = 1e-20, 1e-10
+# decrement of a search that has not begun
+FAR = 1e4
+# and only where no entry of Lambda has changed by a larger share
+NEARBY = 0.1
+# links on whose scale a standard deviation of 1 is large
+UNIT_LINKS = ("logit", "probit", "cloglog", "cauchit", "log")
+# a standard error on that scale that only estimates that run to infinity have
+RUNAWAY_ERROR = 1000.0
+# a weight of rows that such estimates take to 0
+VANISHED = 1e-4
+# logarithms of the family's parameter that are so far from that of its natural size are not looked at
+LOG_RANGE = 30.0
+# second derivative in the logarithm of the family's parameter below which it may have run to its limit, and by how much it is
+# moved to see whether the criterion changes
+WEAK_PARAMETER = 0.1
+FURTHER = math.log(10.0)
+# how much the criterion may rise over that for a dispersion near zero, where it has lost digits
+DISPERSION_RISE = 1e-4
+# steps of the differences of the parameter's own curvature
+PARAMETER_STEP = 1e-3
+
+
+class LaplaceEngine(Coordinates):
+    """Owns the arrays of a model. Not safe for use from two threads at once: the workspace is shared."""
+
+    # points of a quadrature rule per dimension, and nodes per level
+    n_agq = nodes = 1
+    # standard errors come from these differences too
+    one_sided_step = 3e-6
+
+    def __init__(self, model: CompiledModel, control: Control, joint: bool = False) -> None:
+        """``joint`` profiles the fixed effects: they minimize the penalized deviance together with the random effects."""
+        assert model.family is not None
+        check_memory(model, control)
+        self.model = model
+        self.team = Team(control.threads)
+        self.n = model.frame.n
+        self.joint = joint
+        assembled = assemble(model, standardize(model), self.team)
+        standard = replace(assembled.standard, y_shift=0.0, y_scale=1.0, root_weight=1.0)
+        self.assembled = replace(assembled, standard=standard)
+        for array in (assembled.cross.diag, assembled.cross.panel, assembled.cross.border):
+            array[...] = 0.0
+        self.rank = len(assembled.kept)
+        self.family = family_codes(model.family)
+        self.parametric = model.family.estimates_parameter
+        self.rows, self.order = new_rows(model, self.assembled)
+        self.whole = self._whole()
+        plan = model.plan
+        self.n_chunks = n_chunks(plan)
+        self.work = new_workspace(plan, self.assembled, self.n_chunks)
+        self.chain, self.trunk = new_trunk(plan, self.assembled)
+        self.stages = new_stages(plan, self.assembled, self.work, self.trunk, self.team)
+        self.kept = None if self.stages is None else np.empty_like(self.stages.trunk.values)
+        self.panel = np.zeros(len(assembled.cross.panel))
+        self.theta_map = self.new_theta_map()
+        self.scoring = new_scoring(model, self.assembled, self.work)
+        self.q = plan.trunk_start + plan.trunk_size
+        self.modes = new_modes(self.q + self.rank, self.n, len(self.rows.chunk) - 1, len(self.rows.z), self.family,
+                               self.parametric)
+        self.n_beta = 0 if joint else self.rank
+        self.n_extra = self.n_beta + int(self.parametric)
+        self.search = new_search(model.n_theta + self.n_extra)
+        self.inner = new_search(model.n_theta)
+        self.path = new_path(self.assembled.lam_size + self.n_extra)
+        size = len(self.path.lam)
+        self.history = History(np.zeros((SECANTS + 1, size)), np.zeros((SECANTS + 1, size)), np.zeros(1, np.int64))
+        self.lam_grad = np.zeros(self.assembled.lam_size)
+        self.extra_hessian = np.zeros((self.n_extra, self.n_extra))
+        self.factored = np.zeros(self.assembled.lam_size)
+        self.spares_evaluations = False
+        self.is_compiled = plan.supernodes is None and self.n < SMALL_ROWS and plan.flops < SMALL_FLOPS
+        self.value = math.inf
+        self.found = 1.0
+        self.at: Float | None = None
+        self.is_bordered = False
+        known = model.family.theta
+        self.modes.real[pirls.PARAMETER] = 1.0 if known is None else known
+        work_of_factor = plan.flops * FLOP + self.n * CROSS_ROW
+        work_of_step = 2.0 * plan.panel_size * FLOP + self.n * PASS_ROW
+        stale = STALE if work_of_factor > work_of_step else STALE_CHEAP
+        self.modes.real[pirls.CONTRACTION] = stale if self.family.canonical else STALE_SCORING
+        self.modes.real[pirls.TOLERANCE] = TOLERANCE
+        self.last: tuple[Float, float, Float] | None = None
+        self.distinct = distinct(self.rows, self.family) if self.parametric else None
+        self.saturated = saturated(self.rows, self.family, self.parameter, self.n, self.distinct)
+
+    @property
+    def parameter(self) -> float:
+        """Theta of the negative binomial, or the dispersion."""
+        return float(self.modes.real[pirls.PARAMETER])
+
+    def set_parameter(self, value: float) -> None:
+        """Of the family."""
+        if value != self.parameter:
+            self.modes.real[pirls.PARAMETER] = value
+            self.saturated = saturated(self.rows, self.family, self.parameter, self.n, self.distinct)
+
+    def split(self, point: Float) -> tuple[Float, Float]:
+        """Lambda of a point, and the rest of it."""
+        size = self.assembled.lam_size
+        return point[:size], point[size:]
+
+    def set_noise(self, unit: float) -> None:
+        """Tell how large an effect of one row is beside its own noise, on the scale of the linear predictor."""
+        levels = self.theta_map.levels
+        self.theta_map = self.theta_map._replace(noise=unit * np.sqrt(levels / self.n))
+
+    def raised_start(self, theta: Float) -> Float:
+        """Lambda for the caller's theta, no direction absent."""
+        return raised(self, self.lam(theta), START_FLOOR)
+
+    def find_modes(self, lam: Float, joint: bool, fixed: bool) -> float:
+        """The criterion at ``lam``, from the modes and fixed effects in ``modes.trial``; the factorization is bordered by the
+        fixed effects if ``fixed``."""
+        modes = self.modes
+        scale = np.abs(self.factored)
+        if np.any(np.abs(lam - self.factored) > NEARBY * scale):
+            modes.counts[pirls.USABLE] = 0
+        lam = np.ascontiguousarray(lam)
+        self.found = self.parameter
+        before = int(modes.counts[pirls.FACTORS])
+        if self.is_compiled:
+            value = laplace.modes_at(self.rows, self.assembled.arrays, self.assembled.cross, lam, self.work, self.chain,
+                                     self.trunk, self.kept, self.family, modes, joint, fixed)
+        else:
+            value = laplace_staged.find_modes(self, lam, joint, fixed)
+        if modes.counts[pirls.FACTORS] > before:
+            self.factored[:] = lam
+        if not math.isfinite(value):
+            modes.counts[pirls.USABLE] = 0
+            return math.inf
+        return float(value) - 2.0 * self.saturated[0]
+
+    def _at(self, point: Float, fixed: bool = False) -> float:
+        """The criterion at a point."""
+        lam, extra = self.split(point)
+        modes, q = self.modes, self.q
+        modes.trial[:q] = modes.u[:q]
+        modes.trial[q:] = modes.u[q:] if self.joint else extra[: self.n_beta]
+        if self.parametric:
+            if not abs(extra[-1] - math.log(self.whole)) < LOG_RANGE:
+                self.at, self.value = None, math.inf
+                return math.inf
+            self.set_parameter(math.exp(extra[-1]))
+        self.at, self.is_bordered = point.copy(), fixed or self.joint
+        self.last = None
+        self.value = self.find_modes(lam, self.joint, fixed)
+        return self.value
+
+    def _adjoint(self, lam: Float, scored: bool) -> float:
+        """Slopes at the point whose criterion was computed last: in Lambda to ``lam_grad``, in beta to the end of
+        ``modes.sums``, and returned that in the logarithm of the family's parameter without the saturated likelihood's; with
+        ``scored`` also the average information."""
+        if not self.is_compiled:
+            return laplace_staged.slopes(self, lam, scored, self.lam_grad)
+        return float(laplace.slopes_at(
+            self.rows, self.assembled.arrays, self.assembled.cross, lam, self.work, self.chain, self.trunk, self.kept,
+            self.family, self.modes, self.joint, self.panel, self.theta_map, self.scoring, scored, self.inner.hessian,
+            self.lam_grad))
+
+    def _slopes(self, point: Float, grad: Float, scored: bool = False) -> None:
+        """Gradient at the point whose criterion was computed last, and with ``scored`` the model of the Hessian."""
+        self.is_bordered = self.is_bordered and self.family.canonical == 1 and self.nodes == 1
+        modes = self.modes
+        slope = self._adjoint(np.ascontiguousarray(self.split(point)[0]), scored)
+        size = len(self.lam_grad)
+        grad[:size] = self.lam_grad
+        grad[size : size + self.n_beta] = modes.sums[self.q :][: self.n_beta]
+        if scored and self.n_beta:
+            low = np.tril(self.work.border[: self.rank, : self.rank])
+            self.extra_hessian[: self.n_beta, : self.n_beta] = 2.0 * low @ low.T
+        if self.parametric:
+            grad[-1] = slope - 2.0 * self.saturated[1]
+            if scored:
+                self.extra_hessian[-1, -1] = self._parameter_curvature()
+        elif not math.isfinite(slope):
+            grad[:] = math.nan
+
+    def _parameter_curvature(self) -> float:
+        """Second derivative of the criterion in the logarithm of the family's parameter, linear predictors held fixed."""
+        at = self.parameter
+        slopes = []
+        for step in (-PARAMETER_STEP, PARAMETER_STEP):
+            self.set_parameter(at * math.exp(step))
+            slopes.append(self._deviance_slope() - 2.0 * self.saturated[1])
+        self.set_parameter(at)
+        return max((slopes[1] - slopes[0]) / (2.0 * PARAMETER_STEP), 1e-6 * self.n)
+
+    def _deviance_slope(self) -> float:
+        """Of the deviances in the logarithm of the family's parameter, linear predictors held fixed."""
+        rows, modes, family = self.rows, self.modes, self.family
+        if family.code != families.NEGATIVE_BINOMIAL:
+            # a dispersion divides the deviances at the modes found last
+            return -float(modes.real[pirls.DEVIANCE]) * self.found / self.parameter
+        return float(working.parameter_slopes(family.code, family.link, self.parameter, rows.y, rows.trials, rows.prior,
+                                              modes.eta, modes.parameter_score, modes.parameter_weight, 0, self.n))
+
+    def criterion(self, lam: Float, reml: bool) -> float:
+        return self._at(lam)
+
+    def gradients(self, lams: Float, reml: bool) -> tuple[Float, Float]:
+        values, grads = np.empty(len(lams)), np.full_like(lams, math.nan)
+        for k, point in enumerate(lams):
+            if self.last is not None and np.array_equal(self.last[0], point):
+                _, values[k], grads[k] = self.last
+                continue
+            values[k] = self._at(point)
+            if math.isfinite(values[k]):
+                self._slopes(point, grads[k])
+                if not np.all(np.isfinite(grads[k])):
+                    values[k] = math.inf
+        return values, grads
+
+    def settle(self, point: Float, bordered: bool = False) -> float:
+        """The criterion at a point, whose modes are then at hand, and if ``bordered`` the factorization with the criterion's
+        weights, bordered by the fixed effects."""
+        there = self.at is not None and np.array_equal(self.at, point) and (self.is_bordered or not bordered)
+        if not there and not math.isfinite(self._at(point, True)):
+            self.modes.u[: self.q] = 0.0
+            self._at(point, True)
+        return self.value
+
+    def run(self, reml: bool, request: int) -> int:
+        path, search, real = self.path, self.search, self.modes.real
+        if search.counts[optimizer.EVALUATIONS] == 0:
+            self.history.kept[0] = 0
+        action = EVALUATE
+        while action == EVALUATE and request != 0:
+            request -= 1
+            ahead = float(search.real[optimizer.DECREMENT]) if search.counts[optimizer.EVALUATIONS] else FAR
+            real[pirls.TOLERANCE] = max(TOLERANCE, LOOSE * ahead) if math.isfinite(ahead) else TOLERANCE
+            f = self._at(path.trial, True)
+            action = stages.judge(search, f, self.rounding())
+            if action == ACCEPTED:
+                self._slopes(path.trial, path.trial_grad, True)
+                if real[pirls.TOLERANCE] == TOLERANCE:
+                    self.last = path.trial.copy(), f, path.trial_grad.copy()
+                action = laplace_search.accept_point(self.theta_map, search, self.inner, path, self.history,
+                                              self.extra_hessian, REACH)
+            if action == EVALUATE:
+                laplace_search.step_point(self.theta_map, search, self.inner, path)
+        real[pirls.TOLERANCE] = TOLERANCE
+        return int(action)
+
+    def beta_covariance(self, point: Float, certificate: Certificate) -> tuple[Float, VcovRoute, float | None]:
+        """Covariance of the standardized fixed effects, where it comes from, and the standard error of the logarithm of the
+        family's parameter."""
+        information = certificate.information
+        n_free = certificate.n_free - self.n_extra
+        if information is None or self.joint:
+            return self._working_covariance(point), "working_hessian", None
+        covariance = 2.0 * np.linalg.inv(information)[n_free:, n_free:]
+        error = math.sqrt(covariance[-1, -1]) if self.parametric and not certificate.limit else None
+        return np.asarray(covariance[: self.n_beta, : self.n_beta]), "observed_information", error
+
+    def _working_covariance(self, point: Float) -> Float:
+        """Covariance of the standardized fixed effects, theta and the family's parameter taken for known; NaN where the weights
+        vanish."""
+        self.settle(point, True)
+        low = np.tril(self.work.border[: self.rank, : self.rank])
+        if not np.all(np.diag(low) > 0.0):
+            return np.full_like(low, math.nan)
+        inverse = np.linalg.inv(low)
+        return np.asarray(inverse.T @ inverse)
+
+    def runs_away(self, point: Float) -> bool:
+        """Whether fixed effects have no finite estimate: for links on whose scale 1 is much, whether linear predictors along
+        some of them, of mean square 1, have a standard error beyond ``RUNAWAY_ERROR``. Not by differences: steps are not small
+        where the criterion vanishes."""
+        choice = self.model.family
+        assert choice is not None
+        if choice.link not in UNIT_LINKS or self.rank == 0:
+            return False
+        self.settle(point)
+        if (self.modes.fisher if self.family.strict else self.modes.weight).min() > VANISHED:
+            return False
+        covariance = self._working_covariance(point)
+        # standardized columns have mean squares of about 1 at most: no need to read the rows
+        if np.trace(covariance) < 1e-4 * RUNAWAY_ERROR**2 / self.rank:
+            return False
+        _, root = np.linalg.qr(self.rows.x.T / math.sqrt(self.n))
+        spread = root @ covariance @ root.T
+        return not np.all(np.isfinite(spread)) or bool(np.linalg.eigvalsh(spread)[-1] > RUNAWAY_ERROR**2)
+
+    def extra_directions(self) -> tuple[Float, Float]:
+        errors = 1.0 / np.sqrt(0.5 * np.maximum(np.diag(self.extra_hessian), 1e-300))
+        return errors, np.full(self.n_extra, math.sqrt(self.n))
+
+    def limit(self, lam: Float, objective: float, curvature: float) -> Limit:
+        if not self.parametric or not curvature < WEAK_PARAMETER:
+            return ""
+        for way in (1.0, -1.0):
+            further = lam.copy()
+            further[-1] += way * FURTHER
+            counts = self.family.code == families.NEGATIVE_BINOMIAL
+            rise = slack(self) if counts else DISPERSION_RISE
+            if abs(further[-1] - math.log(self.whole)) < LOG_RANGE and not self._at(further) <= objective + rise:
+                continue
+            if counts:
+                return "theta_infinite" if way > 0.0 else "parameter_flat"
+            return "dispersion_zero" if way < 0.0 else "parameter_flat"
+        return ""
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the dispersion is nothing but rounding."""
+        return self.family.code in DISPERSED and self.parameter <= COLLAPSED * self.whole
+
+    def _whole(self) -> float:
+        """The dispersion that would go with a standard deviation as large as the mean, where there is one; else 1."""
+        rows = self.rows
+        prior = rows.prior if rows.prior.size else np.ones(self.n)
+        if self.family.code == families.GAUSSIAN:
+            return float(np.mean(prior * rows.y**2)) or 1.0
+        if self.family.code == families.INVERSE_GAUSSIAN:
+            return float(np.mean(prior / rows.y))
+        return float(np.mean(prior)) if self.family.code in DISPERSED else 1.0
+
+    def rounding(self) -> float:
+        return 4e-15 * (self.n + abs(self.value)) if math.isfinite(self.value) else 0.0

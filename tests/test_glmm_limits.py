@@ -1,0 +1,209 @@
+"""Generalized linear mixed models whose estimates run to a limit: the verdict says so, and nothing that is none is called an
+optimum."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mixeff_fast.families import Family
+from tests.glmm_problems import criterion_of, dense, fitted, psi_of_result, small_data
+from tests.oracle_glmm import evaluate, geometry
+
+POISSON = Family("poisson", "log")
+SIZE = Family("negative_binomial", "log")
+
+
+def grouped(seed: int, n: int = 60) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    g = np.repeat(np.arange(10), n // 10)
+    x = rng.normal(size=n)
+    return pl.DataFrame({"x": x, "g": [f"g{i}" for i in g], "row": [f"r{i:03d}" for i in range(n)],
+                         "u": np.clip(rng.normal(size=10), -1.5, 1.5)[g]})
+
+
+# The parameter of the family.
+
+
+@pytest.mark.parametrize("link", ["log", "sqrt", "identity"])
+def test_counts_that_vary_less_than_poissons(link):
+    """Theta runs to infinity: the fit is Poisson's, and so are the standard errors."""
+    data = small_data(Family("poisson", link), 40, n=80).with_columns(y=(2 * pl.col("y") / 3).round() * 1.5 // 1)
+    few = data.with_columns(y=pl.col("y").clip(upper_bound=2.0) + 2.0)
+    a = fitted("y ~ x + (1 | g)", few, Family("negative_binomial", link)).result
+    b = fitted("y ~ x + (1 | g)", few, Family("poisson", link)).result
+    assert a.certificate.limit == "theta_infinite"
+    assert a.certificate.status == "converged_boundary"
+    assert a.certificate.quality == "approximate"
+    assert "Poisson" in a.certificate.reason
+    assert a.parameter > 1e6
+    assert a.parameter_error is None
+    assert a.vcov_route == "observed_information"
+    assert a.objective == pytest.approx(b.objective, abs=1e-5)
+    np.testing.assert_allclose(a.beta, b.beta, atol=1e-5 * np.sqrt(np.diag(b.vcov)).min())
+    np.testing.assert_allclose(np.diag(a.vcov), np.diag(b.vcov), rtol=1e-4)
+
+
+def test_overdispersion_that_is_small_is_estimated():
+    """A theta that is large and known to be finite is an interior optimum."""
+    rng = np.random.default_rng(41)
+    data = grouped(42, 400)
+    mu = np.exp(4.5 + 0.3 * data["x"].to_numpy() + 0.2 * data["u"].to_numpy())
+    data = data.with_columns(y=rng.negative_binomial(60.0, 60.0 / (60.0 + mu)).astype(float))
+    result = fitted("y ~ x + (1 | g)", data, SIZE).result
+    assert result.certificate.limit == ""
+    assert result.certificate.quality == "certified"
+    assert result.parameter_error is not None
+    assert 30 < result.parameter < 120
+
+
+EXACT = [("gamma", "log"), ("inverse_gaussian", "log"), ("gaussian", "log")]
+
+
+@pytest.mark.parametrize(("name", "link"), EXACT)
+def test_responses_on_a_curve(name, link):
+    """The fixed effects alone fit exactly."""
+    data = grouped(42).with_columns(y=(0.3 + 0.2 * pl.col("x")).exp())
+    result = fitted("y ~ x + (1 | g)", data, Family(name, link)).result
+    assert result.certificate.status == "not_identifiable"
+    assert result.certificate.quality == "failed"
+    assert "exactly" in result.certificate.reason
+
+
+@pytest.mark.parametrize(("name", "link"), [*EXACT, ("gamma", "inverse"), ("gaussian", "sqrt")])
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+def test_responses_that_groups_explain(name, link, unit):
+    """Whatever their unit."""
+    data = grouped(43).with_columns(y=unit * (1.5 + pl.col("u") * 0.4))
+    result = fitted("y ~ 1 + (1 | g)", data, Family(name, link)).result
+    assert result.certificate.status == "not_identifiable"
+    assert "exactly" in result.certificate.reason
+
+
+@pytest.mark.parametrize("name", ["gamma", "inverse_gaussian", "gaussian"])
+def test_a_level_for_every_row_takes_the_dispersion_away(name):
+    data = small_data(Family(name, "log"), 44, n=40)
+    if name == "gaussian":
+        data = data.with_columns(y=pl.col("y").abs() + 0.1)
+    result = fitted("y ~ x + (1 | row)", data, Family(name, "log")).result
+    assert not (result.certificate.quality == "certified" and result.parameter < 1e-4)
+    if result.certificate.limit:
+        assert result.certificate.status == "not_identifiable"
+
+
+# The fixed effects.
+
+
+def separated() -> pl.DataFrame:
+    rng = np.random.default_rng(1045)
+    data = grouped(45)
+    x = data["x"].to_numpy()
+    return data.with_columns(
+        whole=(x > 0).astype(float), rare=(x > 1.2).astype(float),
+        quasi=np.where(x > 1.2, 0.0, rng.integers(0, 2, len(x))), count=np.where(x > 1.2, 0.0, rng.poisson(2.0, len(x))),
+    )
+
+
+@pytest.mark.parametrize("method", ["joint_laplace", "pirls_profiled"])
+@pytest.mark.parametrize("link", ["logit", "probit", "cloglog", "cauchit"])
+@pytest.mark.parametrize("formula", ["whole ~ x + (1 | g)", "whole ~ x + (x | g)", "quasi ~ rare + (1 | g)"])
+def test_separation_has_no_optimum(formula, link, method):
+    certificate = fitted(formula, separated(), Family("binomial", link), method).result.certificate
+    if method == "joint_laplace" or formula.startswith("whole"):
+        assert certificate.status == "not_identifiable"
+        assert "fixed effects" in certificate.reason
+    else:
+        assert certificate.quality != "certified"
+        assert certificate.status in ("not_identifiable", "not_optimized")
+
+
+@pytest.mark.parametrize("family", [POISSON, SIZE], ids=str)
+def test_counts_that_are_zero_wherever_a_column_is_not(family):
+    certificate = fitted("count ~ rare + (1 | g)", separated(), family).result.certificate
+    assert certificate.status == "not_identifiable"
+
+
+def test_large_coefficients_and_errors_that_are_finite():
+    """Units of a predictor, near collinearity and rare outcomes are no separation."""
+    rng = np.random.default_rng(1046)
+    data = grouped(46, 400).with_columns(tiny=1e-9 * pl.col("x"), near=pl.col("x") + 1e-4 * rng.normal(size=400))
+    eta = -3.5 + 0.5 * data["x"].to_numpy() + 0.5 * data["u"].to_numpy()
+    data = data.with_columns(y=(rng.random(400) < 1 / (1 + np.exp(-eta))).astype(float))
+    assert 5 < data["y"].sum() < 40
+    for formula in ("y ~ tiny + (1 | g)", "y ~ x + near + (1 | g)"):
+        result = fitted(formula, data, Family("binomial", "logit")).result
+        assert result.certificate.quality == "certified"
+        assert result.certificate.status.startswith("converged")
+    assert np.sqrt(result.vcov[2, 2]) > 1e3
+
+
+def test_outcomes_that_groups_explain_are_fitted():
+    """Conditional separation: the fixed effects have an estimate."""
+    data = grouped(47).with_columns(y=(pl.col("u") > 0).cast(pl.Float64))
+    result = fitted("y ~ 1 + (1 | g)", data, Family("binomial", "logit")).result
+    assert result.certificate.quality == "certified"
+    assert result.theta[0] > 10
+
+
+# What is handed out belongs to the point that is handed out.
+
+
+@pytest.mark.parametrize(
+    ("name", "link"), [("binomial", "probit"), ("binomial", "cauchit"), ("poisson", "sqrt"), ("gamma", "log"),
+                       ("negative_binomial", "log")],
+)  # fmt: skip
+@pytest.mark.parametrize("seed", [3, 4])
+def test_covariance_of_profiled_fixed_effects(name, link, seed):
+    """From the criterion's own weights, also where its gradient was computed last, with the observed ones."""
+    family = Family(name, link)
+    fit = fitted("y ~ x + (1 | g)", small_data(family, seed), family, "pirls_profiled")
+    problem = dense(fit.model)
+    state = evaluate(problem, psi_of_result(problem, fit.result, True), criterion_of(fit.model, True))
+    assert fit.result.objective == pytest.approx(state.objective, abs=1e-8)
+    np.testing.assert_allclose(fit.result.vcov, geometry(problem, state), rtol=1e-7)
+
+
+def test_numbers_of_a_boundary_fit_that_was_not_certified():
+    """Without random effects the factorization is that of the fixed effects all the same."""
+    family = Family("binomial", "logit")
+    data = small_data(family, 48).with_columns(g=pl.Series([f"g{i % 7}" for i in range(60)]), y=pl.Series(
+        (np.arange(60) // 7 % 2).astype(float)))
+    fit = fitted("y ~ x + (1 | g)", data, family)
+    assert fit.result.theta[0] == 0.0
+    point = fit.result.point
+    fit.engine.modes.counts[:] = 0
+    fit.engine.is_bordered = False
+    fit.engine.settle(point, True)
+    low = np.tril(fit.engine.work.border[:2, :2])
+    X, w = fit.engine.rows.x, fit.engine.modes.weight
+    np.testing.assert_allclose(low @ low.T, (X * w) @ X.T, rtol=1e-9)
+
+
+# Small corners.
+
+
+def test_no_fixed_effects():
+    data = small_data(POISSON, 49)
+    result = fitted("y ~ 0 + (1 | g)", data, POISSON).result
+    assert result.certificate.quality == "certified"
+    assert result.beta.shape == (0,)
+    assert result.vcov.shape == (0, 0)
+
+
+def test_aliased_columns():
+    family = Family("binomial", "probit")
+    data = small_data(family, 50, n=90).with_columns(twice=2.0 * pl.col("x"))
+    a, b = fitted("y ~ x + twice + (1 | g)", data, family).result, fitted("y ~ x + (1 | g)", data, family).result
+    assert a.aliased.tolist() == [False, False, True]
+    assert np.isnan(a.beta[2])
+    assert a.objective == pytest.approx(b.objective, abs=1e-9)
+    np.testing.assert_allclose(a.beta[:2], b.beta, atol=1e-8)
+    np.testing.assert_allclose(a.vcov[:2, :2], b.vcov, rtol=1e-5)
+
+
+def test_a_budget_that_is_spent():
+    data = small_data(POISSON, 51, n=90)
+    certificate = fitted("y ~ x + (x | g)", data, POISSON, max_evaluations=1).result.certificate
+    assert certificate.status == "not_optimized"
+    assert "limit" in certificate.reason
