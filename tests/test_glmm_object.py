@@ -753,9 +753,10 @@ def test_likelihood_ratios() -> None:
 
 def test_fits_that_do_not_compare_by_a_likelihood_ratio() -> None:
     probit = herds().update(family=mf.binomial("probit"))
-    table = mf.compare(herds(), probit.update(". ~ . - period")).table
-    assert table["reason_code"][1] == "different_link"
-    assert table["aic"].null_count() == 0
+    comparison = mf.compare(herds(), probit.update(". ~ . - period"))
+    assert comparison.table["reason_code"][1] == "different_link"
+    assert comparison.artifact.assessments[0].comparison_class == "different_link"
+    assert comparison.table["aic"].null_count() == 0
     counts = mf.glmm("TICKS ~ cHEIGHT + YEAR + (1 | BROOD)", ticks(), mf.negative_binomial())
     comparison = mf.compare(broods(), counts)
     assert comparison.table["reason_code"][1] == "different_family"
