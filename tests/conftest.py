@@ -26,7 +26,12 @@ EMISSIONS.install()
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put ``test_emissions.py`` last. What it asks of a whole session is asked only where every module runs, in one process."""
+    """Leave nightly tests out unless a mark expression asks for them, and put ``test_emissions.py`` last. What it asks of a whole
+    session is asked only where every module runs, in one process."""
+    if not config.getoption("markexpr", None):
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        items[:] = [item for item in items if item not in nightly]
+        config.hook.pytest_deselected(items=nightly)
     last = [item for item in items if item.path.name == "test_emissions.py"]
     items[:] = [item for item in items if item not in last]
     present = {item.path for item in items}
