@@ -26,8 +26,8 @@ EMISSIONS.install()
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave nightly tests out unless a mark expression asks for them, and put ``test_emissions.py`` last. What it asks of a whole
-    session is asked only where every module runs, in one process."""
+    """Leave nightly tests out unless a mark expression asks for them, and put ``test_emissions.py`` last. What it asks of a
+    whole session is asked only where every module runs, in one process."""
     if not config.getoption("markexpr", None):
         nightly = [item for item in items if item.get_closest_marker("nightly")]
         items[:] = [item for item in items if item not in nightly]
