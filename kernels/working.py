@@ -152,22 +152,6 @@ def is_moderate(y: Float, eta: Float, most: float, start: int, stop: int) -> boo
     return size < _MODERATE and largest <= most and highest <= math.log(most)
 
 
-@inner_kernel
-def edge_rows(
-    family: int, parameter: float, y: Float, prior: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int
-) -> float:
-    """Rows with a logarithmic link, one by one."""
-    total = 0.0
-    for i in range(start, stop):
-        w = at(prior, i)
-        _, d, s, f, _, _ = row(family, LOG, parameter, y[i], 1.0, eta[i])
-        total += w * d
-        if score.shape[0] > 0:
-            score[i] = w * s
-            fisher[i] = w * f
-    return total
-
-
 @kernel(role="inner", fastmath=LANES)
 def poisson_deviance(y: Float, eta: Float, start: int, stop: int) -> float:
     """Of moderate rows: ``2 y E(mu / y)`` with ``E(r) = r - 1 - log(r)``."""
@@ -229,8 +213,26 @@ def negative_binomial_score(theta: float, y: Float, eta: Float, score: Float, fi
 
 
 @inner_kernel
+def any_pair(
+    family: int, link: int, parameter: float, y: Float, trials: Float, prior: Float, eta: Float, score: Float, fisher: Float,
+    start: int, stop: int
+) -> float:
+    """Rows of any family and link, one by one."""
+    total = 0.0
+    for i in range(start, stop):
+        w = at(prior, i)
+        _, d, s, f, _, _ = row(family, link, parameter, y[i], at(trials, i), eta[i])
+        total += w * d
+        if score.shape[0] > 0:
+            score[i] = w * s
+            fisher[i] = w * f
+    return total
+
+
+@inner_kernel
 def log_link(
-    family: int, parameter: float, y: Float, prior: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int
+    family: int, parameter: float, y: Float, trials: Float, prior: Float, eta: Float, score: Float, fisher: Float, start: int,
+    stop: int
 ) -> float:
     """Counts and gamma responses with a logarithmic link, strip by strip.
 
@@ -241,7 +243,7 @@ def log_link(
     for first in range(start, stop, _BLOCK):
         last = min(first + _BLOCK, stop)
         if prior.shape[0] > 0 or not is_moderate(y, eta, most, first, last):
-            total += edge_rows(family, parameter, y, prior, eta, score, fisher, first, last)
+            total += any_pair(family, LOG, parameter, y, trials, prior, eta, score, fisher, first, last)
         elif family == POISSON:
             total += poisson_deviance(y, eta, first, last)
             if score.shape[0] > 0:
@@ -254,22 +256,6 @@ def log_link(
             total += negative_binomial_deviances(parameter, y, eta, first, last)
             if score.shape[0] > 0:
                 negative_binomial_score(parameter, y, eta, score, fisher, first, last)
-    return total
-
-
-@inner_kernel
-def any_pair(
-    family: int, link: int, parameter: float, y: Float, trials: Float, prior: Float, eta: Float, score: Float, fisher: Float,
-    start: int, stop: int
-) -> float:
-    total = 0.0
-    for i in range(start, stop):
-        w = at(prior, i)
-        _, d, s, f, _, _ = row(family, link, parameter, y[i], at(trials, i), eta[i])
-        total += w * d
-        if score.shape[0] > 0:
-            score[i] = w * s
-            fisher[i] = w * f
     return total
 
 
@@ -288,7 +274,7 @@ def working(
         else:
             total = binomial_logit(y, trials, prior, eta, score, fisher, start, stop)
     elif link == LOG and family in (POISSON, GAMMA, NEGATIVE_BINOMIAL):
-        total = log_link(family, parameter, y, prior, eta, score, fisher, start, stop)
+        total = log_link(family, parameter, y, trials, prior, eta, score, fisher, start, stop)
     else:
         total = any_pair(family, link, parameter, y, trials, prior, eta, score, fisher, start, stop)
     return total if math.isfinite(total) else math.inf
@@ -355,12 +341,15 @@ def theta_slopes(theta: float, y: Float, eta: Float, score: Float, fisher: Float
 
 
 @inner_kernel
-def edge_slopes(theta: float, y: Float, prior: Float, eta: Float, score: Float, fisher: Float, start: int, stop: int) -> float:
-    """``parameter_slopes`` of other rows."""
+def any_slopes(
+    family: int, link: int, parameter: float, y: Float, trials: Float, prior: Float, eta: Float, score: Float, fisher: Float,
+    start: int, stop: int
+) -> float:
+    """``parameter_slopes`` of rows of any family and link, one by one."""
     total = 0.0
     for i in range(start, stop):
         w = at(prior, i)
-        d, s, f = row_parameter_slopes(NEGATIVE_BINOMIAL, LOG, theta, y[i], 1.0, eta[i])
+        d, s, f = row_parameter_slopes(family, link, parameter, y[i], at(trials, i), eta[i])
         total += w * d
         score[i] = w * s
         fisher[i] = w * f
@@ -373,22 +362,16 @@ def parameter_slopes(
     start: int, stop: int
 ) -> float:
     """Slope of the deviance in the logarithm of the family's parameter; those of scores and Fisher weights are written."""
+    if not (family == NEGATIVE_BINOMIAL and link == LOG):
+        return any_slopes(family, link, parameter, y, trials, prior, eta, score, fisher, start, stop)
     total = 0.0
-    if family == NEGATIVE_BINOMIAL and link == LOG:
-        for first in range(start, stop, _BLOCK):
-            last = min(first + _BLOCK, stop)
-            if prior.shape[0] == 0 and is_moderate(y, eta, math.inf, first, last):
-                total += theta_slope(parameter, y, eta, first, last)
-                theta_slopes(parameter, y, eta, score, fisher, first, last)
-            else:
-                total += edge_slopes(parameter, y, prior, eta, score, fisher, first, last)
-        return total
-    for i in range(start, stop):
-        w = at(prior, i)
-        d, s, f = row_parameter_slopes(family, link, parameter, y[i], at(trials, i), eta[i])
-        total += w * d
-        score[i] = w * s
-        fisher[i] = w * f
+    for first in range(start, stop, _BLOCK):
+        last = min(first + _BLOCK, stop)
+        if prior.shape[0] == 0 and is_moderate(y, eta, math.inf, first, last):
+            total += theta_slope(parameter, y, eta, first, last)
+            theta_slopes(parameter, y, eta, score, fisher, first, last)
+        else:
+            total += any_slopes(family, link, parameter, y, trials, prior, eta, score, fisher, first, last)
     return total
 
 

@@ -32,6 +32,13 @@ PAIRS = [(name, link) for name, links in LINKS.items() for link in links
 DENSE_LINK = {"inverse_square": "1/mu^2"}
 
 
+def row_order(model: CompiledModel) -> NDArray[np.int64]:
+    """Which row of the data each of the engine's is."""
+    leaf = model.plan.order[0]
+    blocks = model.plan.level_block[leaf][model.factors[leaf].group.codes]
+    return np.argsort(blocks, kind="stable")
+
+
 def compiled(formula: str, data: pl.DataFrame, family: Family, **arguments: Any) -> CompiledModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixeffNotice)

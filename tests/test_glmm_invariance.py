@@ -10,7 +10,7 @@ import pytest
 from scipy.special import gammaln
 
 from mixeff_fast.families import Family
-from tests.glmm_problems import Fitted, fitted, small_data
+from tests.glmm_problems import Fitted, fitted, row_order, small_data
 
 FAMILIES = [Family("binomial", "logit"), Family("binomial", "cauchit"), Family("poisson", "log"), Family("poisson", "sqrt"),
             Family("negative_binomial", "log"), Family("gamma", "log"), Family("gamma", "inverse"),
@@ -24,7 +24,7 @@ def predictors(fit: Fitted) -> np.ndarray:
     """Linear predictors at the modes, in the order of the data."""
     fit.engine.settle(fit.result.point)
     out = np.empty(fit.engine.n)
-    out[fit.engine.order] = fit.engine.modes.eta
+    out[row_order(fit.model)] = fit.engine.modes.eta
     return out
 
 

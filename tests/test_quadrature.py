@@ -20,6 +20,7 @@ from mixeff_fast.fit.glmm_workspace import FISHER
 from mixeff_fast.fit.laplace import LaplaceEngine
 from mixeff_fast.fit.quadrature import QuadratureEngine, product_rule, quadrature_nodes
 from mixeff_fast.models.spec import compile_model
+from tests.glmm_problems import row_order
 from tests.glmm_references import data_of, references
 from tests.oracle import Block, Floats
 from tests.oracle_glmm import Criterion, Glmm, evaluate, gradient_fd, unpack
@@ -96,7 +97,7 @@ def engine_of(problem: Glmm, structure: str, n_agq: int, profiled: bool = False)
 
 def standard(engine: QuadratureEngine, problem: Glmm) -> Glmm:
     """The problem in the engine's columns. Nodes of several dimensions are placed along the axes of these."""
-    rows, order, block = engine.rows, engine.order, problem.blocks[0]
+    rows, order, block = engine.rows, row_order(engine.model), problem.blocks[0]
     return replace(
         problem, X=rows.x.T.copy(), y=problem.y[order],
         blocks=[Block(rows.z.T.copy(), rows.block[0].copy(), block.q, block.mask)],

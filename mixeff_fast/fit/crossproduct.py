@@ -43,6 +43,18 @@ class Chunk:
     codes: tuple[NDArray[np.int32], ...]
 
 
+def factor_columns(model: Layout, standard: Standardization, k: int, rows: slice) -> Float:
+    """Standardized columns of factor k's terms, not weighted, shape (rows, width)."""
+    frame, factor = model.frame, model.factors[k]
+    z = np.empty((len(range(frame.n)[rows]), factor.width))
+    for i in factor.blocks:
+        block = model.blocks[i]
+        own = slice(block.first, block.first + block.width)
+        block.design.fill(frame.variables, rows, z[:, own], standard.z_shift[k][own], standard.z_scale[k][own])
+    basis = standard.z_basis[k]
+    return z if basis is None else z @ basis
+
+
 def chunks(
     model: Layout, standard: Standardization, kept: NDArray[np.int64], span: tuple[int, int] | None = None
 ) -> Iterator[Chunk]:
@@ -68,15 +80,8 @@ def chunks(
         if root is not None:
             xy *= root
         z_chunks = []
-        for k, factor in enumerate(model.factors):
-            z = np.empty((n, factor.width))
-            for i in factor.blocks:
-                block = model.blocks[i]
-                own = slice(block.first, block.first + block.width)
-                block.design.fill(frame.variables, rows, z[:, own], standard.z_shift[k][own], standard.z_scale[k][own])
-            basis = standard.z_basis[k]
-            if basis is not None:
-                z = z @ basis
+        for k in range(len(model.factors)):
+            z = factor_columns(model, standard, k, rows)
             if root is not None:
                 z *= root
             z_chunks.append(z)

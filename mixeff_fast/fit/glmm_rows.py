@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixeff_fast.fit.crossproduct import factor_columns
 from mixeff_fast.kernels import rows as kernels
 from mixeff_fast.kernels.rows import Rows
 
@@ -34,16 +35,7 @@ def designs(model: CompiledModel, assembled: Assembled, rows: slice) -> tuple[Fl
         x = x[:, assembled.kept]
     if standard.x_basis is not None:
         x = x @ standard.x_basis
-    parts = []
-    for k in model.plan.order:
-        factor = model.factors[k]
-        z = np.empty((n, factor.width))
-        for i in factor.blocks:
-            block = model.blocks[i]
-            own = slice(block.first, block.first + block.width)
-            block.design.fill(frame.variables, rows, z[:, own], standard.z_shift[k][own], standard.z_scale[k][own])
-        basis = standard.z_basis[k]
-        parts.append(z if basis is None else z @ basis)
+    parts = [factor_columns(model, standard, k, rows) for k in model.plan.order]
     return x, np.hstack(parts) if len(parts) > 1 else parts[0]
 
 
@@ -63,8 +55,8 @@ def _chunks(leaf: NDArray[np.int32], n_leaf: int) -> tuple[NDArray[np.int64], ND
     return np.searchsorted(leaf, blocks).astype(np.int64), blocks
 
 
-def new_rows(model: CompiledModel, assembled: Assembled) -> tuple[Rows, NDArray[np.int64]]:
-    """The rows, and which row of the frame each is."""
+def new_rows(model: CompiledModel, assembled: Assembled) -> Rows:
+    """The rows, those of a leaf's block in the order of the frame."""
     frame, plan = model.frame, model.plan
     blocks = np.stack([plan.level_block[k][model.factors[k].group.codes] for k in plan.order]).astype(np.int32)
     order = np.argsort(blocks[0], kind="stable")
@@ -101,4 +93,4 @@ def new_rows(model: CompiledModel, assembled: Assembled) -> tuple[Rows, NDArray[
         factor=np.array(plan.order, np.int64), plain=np.array([_is_plain(model, k) for k in plan.order], np.int64),
         block=blocks, slot=slot, chunk=chunk, leaf=leaf.astype(np.int64),
         spill=np.zeros((len(chunk) - 1, beyond + max(p, p * p) + 16)), nothing=np.zeros(0),
-    ), order
+    )

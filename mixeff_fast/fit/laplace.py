@@ -98,7 +98,7 @@ class LaplaceEngine(Coordinates):
         self.rank = len(assembled.kept)
         self.family = family_codes(model.family)
         self.parametric = model.family.estimates_parameter
-        self.rows, self.order = new_rows(model, self.assembled)
+        self.rows = new_rows(model, self.assembled)
         self.whole = self._whole()
         plan = model.plan
         self.n_chunks = n_chunks(plan)
@@ -291,7 +291,7 @@ class LaplaceEngine(Coordinates):
                 if real[pirls.TOLERANCE] == TOLERANCE:
                     self.last = path.trial.copy(), f, path.trial_grad.copy()
                 action = laplace_search.accept_point(self.theta_map, search, self.inner, path, self.history,
-                                              self.extra_hessian, REACH)
+                                                     self.extra_hessian, REACH)
             if action == EVALUATE:
                 laplace_search.step_point(self.theta_map, search, self.inner, path)
         real[pirls.TOLERANCE] = TOLERANCE
