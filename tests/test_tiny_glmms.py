@@ -262,7 +262,7 @@ def outer(problem: Glmm, psi: Floats, criterion: Criterion, state: State, close:
 
 QUICK, NIGHTLY = 300, 10_000
 # what was found by drawing: factorizations and gradients that are not finite next to the optimum, modes that are not found
-# again, an information matrix that is not positive definite
+# again, an information matrix that is not positive definite, other modes at the certified point, modes lost by a step too far
 FOUND = [
     Case(Family("inverse_gaussian", "log"), "y ~ x + z + (x + z | g)", "outlier", True, 108947),
     Case(Family("binomial", "probit"), "y ~ x + (x || g)", "separated", False, 65971),
@@ -271,12 +271,11 @@ FOUND = [
     Case(Family("negative_binomial", "log", 50.0), "y ~ x + (x || g)", "one_success", True, 787800),
     Case(Family("negative_binomial", "identity", 0.7), "y ~ x + (1 | g)", "outlier", False, 365964),
     Case(Family("gaussian", "log"), "y ~ x + (x | g) + (x | h)", "rare", False, 931903),
-]
-# weights at the start say nothing of the noise at the optimum, which is at the edge of what numbers can be
-EDGE = [
-    Case(Family("poisson", "log"), "y ~ x + (0 + f | g)", "far_offset", False, 170883),
+    Case(Family("gaussian", "inverse"), "y ~ x + (x | g)", "none", False, 1),
     Case(Family("poisson", "log"), "y ~ x + (1 | row)", "far_offset", False, 1031093),
 ]
+# weights at the start say nothing of the noise at the optimum, which is at the edge of what numbers can be
+EDGE = [Case(Family("poisson", "log"), "y ~ x + (0 + f | g)", "far_offset", False, 170883)]
 
 
 @pytest.mark.parametrize("case", FOUND, ids=lambda case: f"{case.family.name}-{case.trouble}-{case.seed}")

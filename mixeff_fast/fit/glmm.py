@@ -10,7 +10,7 @@ import numpy as np
 
 from mixeff_fast.fit.blas import single_threaded_blas
 from mixeff_fast.fit.certificate import Certificate, optimum
-from mixeff_fast.fit.cones import singular_values
+from mixeff_fast.fit.cones import singular_values, slack
 from mixeff_fast.fit.control import DEFAULT_CONTROL, Control
 from mixeff_fast.fit.glmm_start import start_point
 from mixeff_fast.fit.laplace import LaplaceEngine
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-# decrement at which a search ends
-SEARCHED = 1e-8
+# decrement at which a search ends: the Hessian is of that point, and how far it is off shows in standard errors
+SEARCHED = 1e-9
+# by how much the objective may differ at one point when it is computed again
+SAME = 1e-7
 
 Method = Literal["joint_laplace", "pirls_profiled"]
 
@@ -141,10 +143,17 @@ def fit_glmm(
         # the Hessian that certifies the optimum also polishes it
         searched = replace(control, tolerance=max(control.tolerance, SEARCHED))
         point, certificate = optimum(engine, False, searched, start_point(engine, control))
-        if not math.isfinite(engine.settle(point)) and certificate.status.startswith("converged"):
-            certificate = replace(certificate, status="not_optimized", quality="failed", information=None,
-                                  reason="the objective is not finite at the point where the search stopped")
+        objective = engine.settle(point)
+        if certificate.status.startswith("converged") and not math.isfinite(objective):
+            certificate = _refuted(certificate, "the objective is not finite at the point where the search stopped")
+        elif certificate.status.startswith("converged") and abs(objective - certificate.objective) > SAME + slack(engine):
+            certificate = _refuted(certificate, "random effects have several conditional modes where the search stopped, "
+                                                "and the objective as many values")
         return engine, estimates(engine, point, method, certificate)
+
+
+def _refuted(certificate: Certificate, reason: str) -> Certificate:
+    return replace(certificate, status="not_optimized", quality="failed", information=None, reason=reason)
 
 
 def estimates(engine: LaplaceEngine, point: Float, method: Method, certificate: Certificate) -> GlmmResult:

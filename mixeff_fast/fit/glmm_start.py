@@ -144,6 +144,7 @@ def start_point(engine: LaplaceEngine, control: Control) -> Float:
         if there > unit * FAR_UNIT:
             lam, _ = _start(engine, control, there, modes.u[q:].copy())
     modes.real[pirls.TOLERANCE] = TOLERANCE
+    engine.set_anchor(lam)
     size = engine.assembled.lam_size
     point = np.zeros(size + engine.n_extra)
     point[:size] = lam

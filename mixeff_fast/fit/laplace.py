@@ -112,6 +112,9 @@ class LaplaceEngine(Coordinates):
         self.q = plan.trunk_start + plan.trunk_size
         self.modes = new_modes(self.q + self.rank, self.n, len(self.rows.chunk) - 1, len(self.rows.z), self.family,
                                self.parametric)
+        # modes at the point accepted last, and its Lambda: evaluations start from there, whatever was tried since
+        self.anchor = self.modes.u.copy()
+        self.anchor_lam = np.zeros(self.assembled.lam_size)
         self.n_beta = 0 if joint else self.rank
         self.n_extra = self.n_beta + int(self.parametric)
         self.search = new_search(model.n_theta + self.n_extra)
@@ -164,6 +167,20 @@ class LaplaceEngine(Coordinates):
         """Lambda for the caller's theta, no direction absent."""
         return raised(self, self.lam(theta), START_FLOOR)
 
+    def set_anchor(self, point: Float) -> None:
+        """Have evaluations start from the modes at hand, which are those at a point."""
+        self.anchor[:] = self.modes.u
+        self.anchor_lam[:] = self.split(point)[0]
+
+    def _turn_anchor(self, lam: Float) -> None:
+        """Rotate the modes that evaluations start from as ``lam`` is rotated against the Lambda that they are of."""
+        model = self.model
+        for block in model.blocks:
+            left, _, right = np.linalg.svd(self.block_lambda(self.anchor_lam, block).T @ self.block_lambda(lam, block))
+            columns = model.plan.level_column[block.factor][:, None] + np.arange(block.first, block.first + block.width)
+            self.anchor[columns] = self.anchor[columns] @ (left @ right)
+        self.anchor_lam[:] = lam
+
     def find_modes(self, lam: Float, joint: bool, fixed: bool) -> float:
         """The criterion at ``lam``, from the modes and fixed effects in ``modes.trial``; the factorization is bordered by the
         fixed effects if ``fixed``."""
@@ -189,9 +206,10 @@ class LaplaceEngine(Coordinates):
     def _at(self, point: Float, fixed: bool = False) -> float:
         """The criterion at a point."""
         lam, extra = self.split(point)
-        modes, q = self.modes, self.q
-        modes.trial[:q] = modes.u[:q]
-        modes.trial[q:] = modes.u[q:] if self.joint else extra[: self.n_beta]
+        modes = self.modes
+        modes.trial[:] = self.anchor
+        if not self.joint:
+            modes.trial[self.q :] = extra[: self.n_beta]
         if self.parametric:
             if not abs(extra[-1] - math.log(self.whole)) < LOG_RANGE:
                 self.at, self.value = None, math.inf
@@ -270,9 +288,11 @@ class LaplaceEngine(Coordinates):
         """The criterion at a point, whose modes are then at hand, and if ``bordered`` the factorization with the criterion's
         weights, bordered by the fixed effects."""
         there = self.at is not None and np.array_equal(self.at, point) and (self.is_bordered or not bordered)
-        if not there and not math.isfinite(self._at(point, True)):
-            self.modes.u[: self.q] = 0.0
-            self._at(point, True)
+        if not there:
+            self._turn_anchor(self.split(point)[0])
+            if not math.isfinite(self._at(point, True)):
+                self.anchor[: self.q] = 0.0
+                self._at(point, True)
         return self.value
 
     def run(self, reml: bool, request: int) -> int:
@@ -287,6 +307,7 @@ class LaplaceEngine(Coordinates):
             f = self._at(path.trial, True)
             action = stages.judge(search, f, self.rounding())
             if action == ACCEPTED:
+                self.set_anchor(path.trial)
                 self._slopes(path.trial, path.trial_grad, True)
                 if real[pirls.TOLERANCE] == TOLERANCE:
                     self.last = path.trial.copy(), f, path.trial_grad.copy()
