@@ -80,6 +80,13 @@ def weigh_chunk(rows: Rows, plan: Plan, family: Family, modes: Modes, fixed: boo
 
 
 @inner_kernel
+def observe_chunk(rows: Rows, family: Family, modes: Modes, chunk: int) -> None:
+    """Observed weights of a chunk at the accepted point, where the criterion has Fisher's."""
+    working.curvature(family.code, family.link, modes.real[pirls.PARAMETER], rows.y, rows.trials, rows.prior, modes.eta,
+                      modes.observed, modes.slope, rows.chunk[chunk], rows.chunk[chunk + 1])
+
+
+@inner_kernel
 def finish_weighing(rows: Rows, plan: Plan, modes: Modes) -> None:
     """Bring the chunks together."""
     total = 0.0
@@ -135,6 +142,10 @@ def find_modes(
             weight = modes.weight
             if modes.counts[pirls.FALLBACK] == 1:
                 weight = modes.fisher
+            elif pirls.takes_newton(modes, family.canonical):
+                for c in range(rows.chunk.shape[0] - 1):
+                    observe_chunk(rows, family, modes, c)
+                weight = modes.observed
             action = pirls.factored(modes, factor(rows, plan, cross, lam, work, chain, trunk, kept, weight,
                                                   joint or (fixed and modes.counts[pirls.FINISHING] == 1)))
         else:

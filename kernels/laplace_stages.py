@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mixeff_fast.kernels.structure import CrossProduct, Float, Plan, Workspace
 
 _weigh_chunk = laplace.weigh_chunk
+_observe_chunk = laplace.observe_chunk
 _finish_weighing = laplace.finish_weighing
 _bend_chunk = laplace.bend_chunk
 _respond_chunk = laplace.respond_chunk
@@ -26,6 +27,7 @@ _add_weighed = rows.add_weighed
 _add_sums = rows.add_sums
 _begin = pirls.begin
 _weighed = pirls.weighed
+_takes_newton = pirls.takes_newton
 _factored = pirls.factored
 _solved = pirls.solved
 _scale_effects = pirls.scale_effects
@@ -52,6 +54,17 @@ def weigh(rows: Rows, plan: Plan, family: Family, modes: Modes, fixed: bool, fir
 def weighed(rows: Rows, plan: Plan, lam: Float, joint: bool, modes: Modes) -> int:
     _finish_weighing(rows, plan, modes)
     return _weighed(plan, lam, joint, rows.y.shape[0], modes)
+
+
+@kernel
+def takes_newton(modes: Modes, canonical: int) -> bool:
+    return _takes_newton(modes, canonical)
+
+
+@kernel
+def observe(rows: Rows, family: Family, modes: Modes, first: int, step: int) -> None:
+    for c in range(first, rows.chunk.shape[0] - 1, step):
+        _observe_chunk(rows, family, modes, c)
 
 
 @kernel

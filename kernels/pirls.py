@@ -25,12 +25,14 @@ WEIGH, FACTOR, SOLVE, DONE, FAILED = 1, 2, 3, 0, 4
 # places in ``real``
 J, TRIAL, DEVIANCE, DECREMENT, EARLIER, STEP, LOGDET, PARAMETER, CONTRACTION, TOLERANCE = range(10)
 # places in ``counts``
-STARTED, FRESH, USABLE, FINISHING, PASSES, FACTORS, SOLVES, HALVINGS, SPENT, FALLBACK, IDLE, RETURNED = range(12)
+STARTED, FRESH, USABLE, FINISHING, PASSES, FACTORS, SOLVES, HALVINGS, SPENT, FALLBACK, IDLE, RETURNED, NEWTON = range(13)
 
-# decrements of less than this are rounding when they do not fall any more
-FLOOR = 1e-11
+# decrements of less than this are rounding when they do not fall to this share any more
+FLOOR, FALLING = 1e-11, 0.9
 MOST_HALVINGS = 40
 MOST_PASSES = 200
+# scoring with Fisher's weights is slow where the observed ones are far from them: steps beyond so many passes are Newton's
+PATIENCE = 12
 
 
 class Modes(NamedTuple):
@@ -99,7 +101,7 @@ def scale_sums(plan: Plan, lam: Float, sums: Float, factor: float, joint: bool, 
 def begin(modes: Modes) -> int:
     """Start from the trial."""
     count = modes.counts
-    for i in (STARTED, FRESH, FINISHING, HALVINGS, SPENT, FALLBACK, IDLE, RETURNED):
+    for i in (STARTED, FRESH, FINISHING, HALVINGS, SPENT, FALLBACK, IDLE, RETURNED, NEWTON):
         count[i] = 0
     modes.real[STEP] = 1.0
     modes.real[EARLIER] = math.inf
@@ -168,11 +170,28 @@ def weighed(plan: Plan, lam: Float, joint: bool, n: int, modes: Modes) -> int:
 
 
 @inner_kernel
+def takes_newton(modes: Modes, canonical: int) -> bool:
+    """Whether the factorization that comes next, at the accepted point, is one with observed weights, which the criterion does
+    not have: for steps only. They need not be positive; once it has failed, there is no other."""
+    count = modes.counts
+    if canonical == 1 or count[SPENT] <= PATIENCE or count[FINISHING] == 1 or count[NEWTON] < 0:
+        return False
+    count[NEWTON] = 1
+    return True
+
+
+@inner_kernel
 def factored(modes: Modes, logdet: float) -> int:
     """The factorization at the accepted point is done; ``logdet`` is NaN if it failed."""
     real = modes.real
     count = modes.counts
     count[FACTORS] += 1
+    if count[NEWTON] == 1:
+        fine = math.isfinite(logdet)
+        count[NEWTON] = 0 if fine else -1
+        count[USABLE] = 1 if fine else 0
+        count[FRESH] = 2
+        return SOLVE if fine else FACTOR
     if not math.isfinite(logdet):
         count[USABLE] = 0
         if modes.fisher.shape[0] == 0 or count[FALLBACK] == 1:
@@ -206,7 +225,7 @@ def solved(modes: Modes) -> int:
     real[DECREMENT] = decrement
     if not math.isfinite(decrement):
         return FAILED
-    count[IDLE] = count[IDLE] + 1 if decrement > 0.25 * real[EARLIER] and decrement < FLOOR else 0
+    count[IDLE] = count[IDLE] + 1 if decrement > FALLING * real[EARLIER] and decrement < FLOOR else 0
     if decrement <= real[TOLERANCE] or count[IDLE] > 0:
         if count[FRESH] == 1:
             return DONE

@@ -262,7 +262,8 @@ def outer(problem: Glmm, psi: Floats, criterion: Criterion, state: State, close:
 
 QUICK, NIGHTLY = 300, 10_000
 # what was found by drawing: factorizations and gradients that are not finite next to the optimum, modes that are not found
-# again, an information matrix that is not positive definite, other modes at the certified point, modes lost by a step too far
+# again, an information matrix that is not positive definite, other modes at the certified point, modes lost by a step too far,
+# a kink, modes that scoring leaves too early
 FOUND = [
     Case(Family("inverse_gaussian", "log"), "y ~ x + z + (x + z | g)", "outlier", True, 108947),
     Case(Family("binomial", "probit"), "y ~ x + (x || g)", "separated", False, 65971),
@@ -273,6 +274,8 @@ FOUND = [
     Case(Family("gaussian", "log"), "y ~ x + (x | g) + (x | h)", "rare", False, 931903),
     Case(Family("gaussian", "inverse"), "y ~ x + (x | g)", "none", False, 1),
     Case(Family("poisson", "log"), "y ~ x + (1 | row)", "far_offset", False, 1031093),
+    Case(Family("poisson", "identity"), "y ~ x + (1 | g)", "one_success", False, 149),
+    Case(Family("poisson", "identity"), "y ~ x + (1 | g) + (1 | row)", "constant_in_groups", True, 5260),
 ]
 # weights at the start say nothing of the noise at the optimum, which is at the edge of what numbers can be
 EDGE = [Case(Family("poisson", "log"), "y ~ x + (0 + f | g)", "far_offset", False, 170883)]

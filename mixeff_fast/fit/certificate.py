@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 CONVERGED_DECREMENT = 1e-4
 # rounding error of the objective above which nothing is certain
 RESOLVED = 1e-5
+# a second derivative of more than this, where that of known random effects would be about 1, is a jump of the gradient: any
+# slope has a small decrement there
+JUMP = 1e10
 MAX_ESCAPES = 8
 MAX_HESSIANS = 8
 
@@ -122,6 +125,8 @@ def _verdict(
         return "not_identifiable", "failed", "the model fits the response exactly: the residual variance collapsed to zero"
     if face is None:
         return "not_optimized", "failed", "the objective is not finite around the point where the search stopped"
+    if np.abs(np.diag(face.hessian)).max(initial=0.0) > JUMP:
+        return "not_optimized", "failed", "the gradient of the objective jumps at the point where the search stopped"
     decrement = face.decrement
     if decrement > CONVERGED_DECREMENT:
         why = "the evaluation limit was reached" if stop == EXHAUSTED else "the search found no lower point"

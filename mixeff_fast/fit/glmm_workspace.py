@@ -45,7 +45,7 @@ def new_modes(columns: int, n: int, n_chunks: int, width: int, family: Family, p
         earlier=vectors[6], eta=per_row[0], score=per_row[1], weight=per_row[2],
         fisher=np.zeros(n if family.strict else 0), observed=per_row[3], slope=per_row[4], leverage=per_row[5],
         parameter_score=np.zeros(extra), parameter_weight=np.zeros(extra), deviance=np.zeros(n_chunks),
-        scaled=np.zeros((n_chunks, width + 16)), real=np.zeros(10), counts=np.zeros(12, np.int64),
+        scaled=np.zeros((n_chunks, width + 16)), real=np.zeros(10), counts=np.zeros(13, np.int64),
     )
 
 

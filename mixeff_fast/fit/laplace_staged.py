@@ -31,6 +31,9 @@ def find_modes(engine: LaplaceEngine, lam: Float, joint: bool, fixed: bool) -> f
             action = rows_stages.weighed(rows, plan, lam, joint, modes)
         elif action == pirls.FACTOR:
             weight = modes.fisher if modes.counts[pirls.FALLBACK] == 1 else modes.weight
+            if modes.counts[pirls.FALLBACK] == 0 and rows_stages.takes_newton(modes, family.canonical):
+                team.run(rows_stages.observe, len(rows.chunk) - 1, rows, family, modes)
+                weight = modes.observed
             bordered = joint or (fixed and modes.counts[pirls.FINISHING] == 1)
             action = rows_stages.factored(modes, factor(engine, lam, weight, bordered))
         else:
