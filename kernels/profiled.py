@@ -209,10 +209,16 @@ def gradients_at(
 @kernel(quick=True)
 def gradients(
     plan: Plan, cross: CrossProduct, work: Workspace, chain: Float | None, trunk: DenseTrunk | None, reml: bool, dof: float,
-    lams: Float, values: Float, grads: Float
+    lams: Float, values: Float, grads: Float, roots: Float
 ) -> None:
-    """``gradients_at`` for Python."""
-    gradients_at(plan, cross, work, chain, trunk, reml, dof, lams, values, grads)
+    """``gradients_at`` for Python. If there are ``roots``, they become the fixed effects' part of every factorization over the
+    root of its penalized residual sum of squares: lower triangles, whose upper parts are left alone."""
+    for k in range(lams.shape[0]):
+        gradients_at(plan, cross, work, chain, trunk, reml, dof, lams[k : k + 1], values[k : k + 1], grads[k : k + 1])
+        if roots.shape[0] > 0:
+            for i in range(plan.border - 1):
+                for j in range(i + 1):
+                    roots[k, i, j] = work.border[i, j] / work.result[PIVOT]
 
 
 @kernel

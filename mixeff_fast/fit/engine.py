@@ -58,6 +58,9 @@ BLOCK_FLOPS = 200.0
 COLLAPSED = 1e-13
 
 
+_NO_ROOTS = np.empty((0, 0, 0))
+
+
 class Engine(Coordinates):
     """Owns the arrays of a model, but for ``assembled`` where that is given. Not safe for use from two threads at once: the
     workspace is shared."""
@@ -129,12 +132,21 @@ class Engine(Coordinates):
 
     def gradients(self, lams: Float, reml: bool) -> tuple[Float, Float]:
         """Criterion at every row of ``lams`` (standardized units), and its derivatives with respect to every entry."""
+        return self._gradients(lams, reml, _NO_ROOTS)
+
+    def gradients_and_roots(self, lams: Float, reml: bool) -> tuple[Float, Float]:
+        """Derivatives of the criterion at every row of ``lams`` (standardized units), and the root of the fixed effects'
+        precision over the residual variance, shape (rows, rank, rank), lower triangular."""
+        roots = np.zeros((len(lams), self.rank, self.rank))
+        return self._gradients(lams, reml, roots)[1], roots
+
+    def _gradients(self, lams: Float, reml: bool, roots: Float) -> tuple[Float, Float]:
         values, grads = np.empty(len(lams)), np.empty_like(lams)
         if self.is_small:
             profiled.gradients(self.assembled.arrays, self.assembled.cross, self.work, self.chain, self.trunk, reml,
-                               self.dof(reml), lams, values, grads)
+                               self.dof(reml), lams, values, grads, roots)
         else:
-            staged.gradients(self, reml, lams, values, grads)
+            staged.gradients(self, reml, lams, values, grads, roots)
         return values, grads
 
     def marginal(self, lam: Float, border: Float, effects: Float, grad: Float) -> bool:

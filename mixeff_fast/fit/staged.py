@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mixeff_fast.fit.trunks import SparseStages
 from mixeff_fast.kernels import profiled, stages
 from mixeff_fast.kernels.optimizer import ACCEPTED, EVALUATE
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from mixeff_fast.fit.engine import Engine
@@ -58,8 +59,8 @@ def run(engine: Engine, reml: bool, request: int) -> int:
     return action
 
 
-def gradients(engine: Engine, reml: bool, lams: Float, values: Float, grads: Float) -> None:
-    """Fill criterion and gradient at every row of ``lams`` as ``profiled.gradients`` does."""
+def gradients(engine: Engine, reml: bool, lams: Float, values: Float, grads: Float, roots: Float) -> None:
+    """Fill criterion, gradient and root at every row of ``lams`` as ``profiled.gradients`` does."""
     dof, n_fixed = engine.dof(reml), engine.rank if reml else 0
     for k, lam in enumerate(lams):
         values[k] = _evaluate(engine, lam, reml)
@@ -69,6 +70,8 @@ def gradients(engine: Engine, reml: bool, lams: Float, values: Float, grads: Flo
             _invert(engine, lam, dof / (r * r), n_fixed, True, grads[k])
         else:
             grads[k] = math.nan
+        if len(roots):
+            roots[k] = np.tril(engine.work.border[: engine.rank, : engine.rank]) / engine.pivot
 
 
 def marginal(engine: Engine, lam: Float, border: Float, effects: Float, grad: Float) -> bool:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, NamedTuple
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # the smallest positive double: a probability that is not 0 is never printed or stored as 0
 LEAST = 5e-324
@@ -32,6 +36,9 @@ class Tail(NamedTuple):
 
     p: float
     log_p: float
+
+
+_UNKNOWN = Tail(math.nan, math.nan)
 
 
 def _tail(p: float, log_p: float | None = None) -> Tail:
@@ -65,6 +72,28 @@ def t_two_sided(t: float, df: float) -> Tail:
     return _tail(1.0) if t == 0.0 else _beta_tail(2.0 * math.log(abs(t)) - math.log(df), 0.5, 0.5 * df)
 
 
+def t_two_sided_each(t: Sequence[float], df: Sequence[float]) -> list[Tail]:
+    """``t_two_sided`` of many, to the same bits; NaN where a statistic or its degrees of freedom are NaN.
+
+    Examples
+    --------
+    >>> t_two_sided_each([6.771481489037], [17.0]) == [t_two_sided(6.771481489037, 17.0)]
+    True
+    """
+    out = [_UNKNOWN] * len(t)
+    places, ratios = [], []
+    for i, (value, own) in enumerate(zip(t, df, strict=True)):
+        if value != 0.0 and own < math.inf and value == value:
+            places.append(i)
+            ratios.append(2.0 * math.log(abs(value)) - math.log(own))
+        elif value == value and own == own:
+            out[i] = t_two_sided(value, own)
+    tails = _beta_tails(ratios, 0.5, [0.5 * df[i] for i in places])
+    for i, tail in zip(places, tails, strict=True):
+        out[i] = tail
+    return out
+
+
 def f_upper(f: float, df1: float, df2: float) -> Tail:
     """``P(F >= f)`` of Fisher's F with ``df1`` and ``df2`` degrees of freedom; ``df2`` may be infinite.
 
@@ -85,7 +114,24 @@ def _beta_tail(log_ratio: float, b: float, a: float) -> Tail:
     special = _special()
     ratio = math.exp(min(log_ratio, 700.0))
     x = 1.0 / (1.0 + ratio)
-    p = float(special.betainc(a, b, x)) if x <= 0.5 else float(special.betaincc(b, a, ratio * x))
+    p = special.betainc(a, b, x) if x <= 0.5 else special.betaincc(b, a, ratio * x)
+    return _finished(log_ratio, ratio, x, b, a, float(p))
+
+
+def _beta_tails(log_ratio: list[float], b: float, a: list[float]) -> list[Tail]:
+    """``_beta_tail`` of many."""
+    special = _special()
+    ratio = [math.exp(min(each, 700.0)) for each in log_ratio]
+    x = [1.0 / (1.0 + each) for each in ratio]
+    high = [i for i, each in enumerate(x) if each > 0.5]
+    p = special.betainc(a, b, x).tolist()
+    for i in high:
+        p[i] = float(special.betaincc(b, a[i], ratio[i] * x[i]))
+    return list(map(_finished, log_ratio, ratio, x, repeat(b), a, p))
+
+
+def _finished(log_ratio: float, ratio: float, x: float, b: float, a: float, p: float) -> Tail:
+    """``I_x(a, b) = p``, with its logarithm where p itself has lost digits."""
     if p > _RESOLVED and log_ratio < 700.0:
         return _tail(p)
     if ratio < 1.0:
@@ -94,7 +140,7 @@ def _beta_tail(log_ratio: float, b: float, a: float) -> Tail:
     else:
         log_rest = -math.log1p(1.0 / ratio)
         log_x = log_rest - log_ratio
-    log_p = a * log_x + b * log_rest - math.log(a) - float(special.betaln(a, b)) + math.log(_beta_fraction(a, b, x))
+    log_p = a * log_x + b * log_rest - math.log(a) - float(_special().betaln(a, b)) + math.log(_beta_fraction(a, b, x))
     return _tail(math.exp(max(log_p, -800.0)), log_p)
 
 

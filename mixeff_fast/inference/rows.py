@@ -68,14 +68,18 @@ class Subject(Protocol):
     def payload(self, method: str) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(NamedTuple):
     """How much of a hypothesis is estimable: rank of the estimable restrictions, and of all."""
 
     estimand: Estimand
     status: EstimabilityStatus
     rank: int
     requested_rank: int
+
+
+_ESTIMABLE = Assessment("fixed_contrast", "estimable", 1, 1)
+_BASIS_DEPENDENT = Assessment("fixed_contrast", "basis_dependent", 1, 1)
+_NOT_ESTIMABLE = Assessment("fixed_contrast", "not_estimable", 0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +92,7 @@ class Family:
     f_scale: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A test. ``estimate`` is the difference from the right-hand side; ``notes`` are reason codes."""
 
     label: str
@@ -153,16 +156,15 @@ def coefficient_rows(subject: Subject, request: InferenceRequest) -> tuple[Row, 
     touched = subject.design.touched() if aliased.any() else aliased
     every = _estimates(subject, resolution.route, payload, np.eye(len(aliased)), np.zeros(len(aliased)))
     out = []
-    for j, name in enumerate(subject.names):
-        if aliased[j]:
-            assessment = Assessment("fixed_contrast", "not_estimable", 0, 1)
+    for name, estimate, gone, depends in zip(subject.names, every, aliased.tolist(), touched.tolist(), strict=True):
+        if gone:
             out.append(Row(name, "coefficient", request, "not_computed", "not_estimable", "not_available",
-                           reason_code="aliased_column", assessment=assessment))
-            continue
-        depends = bool(touched[j])
-        assessment = Assessment("fixed_contrast", "basis_dependent" if depends else "estimable", 1, 1)
-        notes = (*resolution.notes, "coefficient_of_fitted_columns") if depends else resolution.notes
-        out.append(_one(resolution, name, "coefficient", every[j], assessment, notes))
+                           reason_code="aliased_column", assessment=_NOT_ESTIMABLE))
+        elif depends:
+            notes = (*resolution.notes, "coefficient_of_fitted_columns")
+            out.append(_one(resolution, name, "coefficient", estimate, _BASIS_DEPENDENT, notes))
+        else:
+            out.append(_one(resolution, name, "coefficient", estimate, _ESTIMABLE, resolution.notes))
     return tuple(out)
 
 
@@ -174,24 +176,25 @@ def contrast_rows(subject: Subject, contrasts: Contrasts, request: InferenceRequ
         estimable = subject.design.estimable(contrasts.matrix)
     every = _estimates(subject, resolution.route, payload, contrasts.matrix, contrasts.rhs)
     out = []
-    for label, estimate, known in zip(contrasts.labels, every, estimable, strict=True):
-        assessment = Assessment("fixed_contrast", "estimable" if known else "not_estimable", int(known), 1)
+    for label, estimate, known in zip(contrasts.labels, every, estimable.tolist(), strict=True):
         if known:
-            row = _one(resolution, label, "contrast", estimate, assessment, resolution.notes)
+            row = _one(resolution, label, "contrast", estimate, _ESTIMABLE, resolution.notes)
         else:
             row = Row(label, "contrast", request, "not_computed", "not_estimable", "not_available",
-                      reason_code="contrast_not_estimable", assessment=assessment)
+                      reason_code="contrast_not_estimable", assessment=_NOT_ESTIMABLE)
         out.append(row)
     return tuple(out)
 
 
 class _Estimate(NamedTuple):
-    """The difference of a row of weights from its right-hand side, with its standard error; ``df`` is None for the normal
-    distribution. NaN where there is none."""
+    """The difference of a row of weights from its right-hand side, with its standard error and p-value; ``df`` is None for the
+    normal distribution. NaN where there is none."""
 
     value: float
     error: float
     df: float | None
+    statistic: float
+    tail: Tail
 
 
 def _estimates(subject: Subject, route: Route, payload: Any, matrix: Float, rhs: Float) -> list[_Estimate]:
@@ -204,26 +207,30 @@ def _estimates(subject: Subject, route: Route, payload: Any, matrix: Float, rhs:
     variances = np.sum((own @ vcov) * own, axis=1)
     errors = np.sqrt(np.where(variances > 0.0, variances, np.nan))
     dfs: list[float | None] = [None] * len(own)
-    if payload is not None and route.method == "satterthwaite":
-        dfs = list(satterthwaite.denominator_dfs(payload, matrix).tolist())
-    elif payload is not None:
-        found, errors = kenward_roger.spreads(payload, matrix)
-        dfs = list(found.tolist())
-    return list(map(_Estimate, values.tolist(), errors.tolist(), dfs))
+    if payload is not None:
+        if route.method == "satterthwaite":
+            found = satterthwaite.denominator_dfs(payload, matrix)
+        else:
+            found, errors = kenward_roger.spreads(payload, matrix)
+        dfs = found.tolist()
+        statistics = (values / errors).tolist()
+        tails = probability.t_two_sided_each(statistics, found.tolist())
+    else:
+        statistics = (values / errors).tolist()
+        tails = list(map(probability.normal_two_sided, statistics))
+    return list(map(_Estimate, values.tolist(), errors.tolist(), dfs, statistics, tails))
 
 
 def _one(
     resolution: Resolution, label: str, kind: RowKind, estimate: _Estimate, assessment: Assessment, notes: tuple[str, ...]
 ) -> Row:
     """The test of one row of weights that can be estimated."""
-    route, (value, error, df) = resolution.route, estimate
+    route, (value, error, df, statistic, tail) = resolution.route, estimate
     requested = resolution.requested
     if not route.available or (df is not None and math.isnan(df)):
         status, code = (route.status, route.reason_code) if not route.available else ("not_assessed", "contrast_rank_zero")
         return Row(label, kind, requested, "not_computed", status, "not_available", reason_code=code,
                    estimate=_finite(value), std_error=_finite(error), notes=notes, assessment=assessment)
-    statistic = value / error
-    tail = probability.normal_two_sided(statistic) if df is None else probability.t_two_sided(statistic, df)
     reliability, why = _reliability(resolution, df)
     return Row(
         label, kind, requested, "asymptotic_wald_z" if df is None else route.route,  # type: ignore[arg-type]

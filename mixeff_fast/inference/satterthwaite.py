@@ -89,18 +89,16 @@ def satterthwaite(engine: Engine, result: LmmResult) -> Satterthwaite:
     with single_threaded_blas():
         kept, root = covariance_root(engine, result)
         p = len(kept)
-        base, pivot = np.tril(engine.work.border[:p, :p]), engine.pivot
+        base = np.tril(engine.work.border[:p, :p]) / engine.pivot
         chart = chart_at(engine, result.lam)
 
         n = len(chart.directions)
 
         def gradients_and_covariances(lams: Float) -> Float:
-            triangles, out = np.empty((len(lams), p, p)), np.empty((len(lams), n + p * p))
-            for triangle, row, lam in zip(triangles, out, lams, strict=True):
-                _, gradient = engine.evaluate(lam, result.reml)
-                row[:n] = chart.directions @ gradient
-                triangle[:] = engine.work.border[:p, :p] * (pivot / engine.pivot)
-            half = np.linalg.solve(np.tril(triangles), base)
+            out = np.empty((len(lams), n + p * p))
+            gradients, roots = engine.gradients_and_roots(lams, result.reml)
+            out[:, :n] = gradients @ chart.directions.T
+            half = np.linalg.solve(roots, base)
             out[:, n:] = (half.swapaxes(1, 2) @ half).reshape(len(lams), p * p)
             return out
 

@@ -28,21 +28,27 @@ if TYPE_CHECKING:
 _TYPES: dict[Any, AnovaType] = {1: 1, 2: 2, 3: 3, "1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
 
 
-def row_record(row: tests.Row) -> i.FixedEffectRow:
-    """A test as a record."""
+def row_fields(row: tests.Row) -> dict[str, Any]:
+    """A test as the fields of its record."""
     family = row.family
-    return i.FixedEffectRow(
-        label=row.label, kind=row.kind, estimate=row.estimate, std_error=row.std_error, statistic=row.statistic,
-        statistic_name=row.statistic_name, numerator_df=row.numerator_df, denominator_df=row.denominator_df,
-        p_value=row.p_value, log_p_value=row.log_p, method=row.method, requested_method=row.requested, status=row.status,
-        reliability=row.reliability, reliability_reason=row.reliability_reason, reason_code=row.reason_code,
-        reason="" if row.reason_code is None else words(row.reason_code), notes=tuple(map(words, row.notes)),
-        estimability=None if row.assessment is None else estimability_record(row.assessment),
-        family=None if family is None or family.rows == 0 else i.ContrastFamily(
+    return {
+        "label": row.label, "kind": row.kind, "estimate": row.estimate, "std_error": row.std_error, "statistic": row.statistic,
+        "statistic_name": row.statistic_name, "numerator_df": row.numerator_df, "denominator_df": row.denominator_df,
+        "p_value": row.p_value, "log_p_value": row.log_p, "method": row.method, "requested_method": row.requested,
+        "status": row.status,
+        "reliability": row.reliability, "reliability_reason": row.reliability_reason, "reason_code": row.reason_code,
+        "reason": "" if row.reason_code is None else words(row.reason_code), "notes": tuple(map(words, row.notes)),
+        "estimability": None if row.assessment is None else estimability_record(row.assessment),
+        "family": None if family is None or family.rows == 0 else i.ContrastFamily(
             restriction_rows=family.rows, effective_rank=family.rank, rank_deficient=family.rank < family.rows,
             rhs_nonzero=family.rhs_nonzero, f_scale=family.f_scale,
         ),
-    )
+    }
+
+
+def row_record(row: tests.Row) -> i.FixedEffectRow:
+    """A test as a record."""
+    return i.FixedEffectRow(**row_fields(row))
 
 
 @lru_cache(maxsize=64)
@@ -54,10 +60,8 @@ def estimability_record(assessment: tests.Assessment) -> i.Estimability:
 
 def inference_table(subject: InferenceSubject, request: InferenceRequest) -> i.FixedEffectInferenceTable:
     """A row for each coefficient."""
-    return i.FixedEffectInferenceTable(
-        header=i.FixedEffectInferenceTable.make_header(__version__),
-        rows=tuple(map(row_record, tests.coefficient_rows(subject, request))),
-    )
+    rows: Any = tuple(map(row_fields, tests.coefficient_rows(subject, request)))
+    return i.FixedEffectInferenceTable(header=i.FixedEffectInferenceTable.make_header(__version__), rows=rows)
 
 
 def _rows_of(matrix: Float) -> tuple[tuple[float, ...], ...]:
