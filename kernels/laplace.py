@@ -280,8 +280,8 @@ def modes_at(
     return math.inf
 
 
-@kernel
-def slopes_at(
+@inner_kernel
+def slopes(
     rows: Rows, plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None,
     kept: Float | None, family: Family, modes: Modes, joint: bool, panel: Float, theta_map: ThetaMap, scoring: Scoring,
     scored: bool, hessian: Float, grad: Float
@@ -314,3 +314,14 @@ def slopes_at(
     for c in range(n_chunks):
         total += modes.deviance[c]
     return total if fine else math.nan
+
+
+@kernel
+def slopes_at(
+    rows: Rows, plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None,
+    kept: Float | None, family: Family, modes: Modes, joint: bool, panel: Float, theta_map: ThetaMap, scoring: Scoring,
+    scored: bool, hessian: Float, grad: Float
+) -> float:
+    """``slopes`` for Python."""
+    return slopes(rows, plan, cross, lam, work, chain, trunk, kept, family, modes, joint, panel, theta_map, scoring, scored,
+                  hessian, grad)

@@ -80,8 +80,8 @@ def record(path: Path, history: History) -> None:
     history.kept[0] = h + 1
 
 
-@kernel
-def accept_point(
+@inner_kernel
+def accept(
     theta_map: ThetaMap, search: Search, inner: Search, path: Path, history: History, extra_hessian: Float, reach: float
 ) -> int:
     """Tell the search gradient, model of the Hessian and secant pair at the trial, now accepted. ``inner`` has those of the
@@ -120,7 +120,15 @@ def accept_point(
 
 
 @kernel
-def step_point(theta_map: ThetaMap, search: Search, inner: Search, path: Path) -> None:
+def accept_point(
+    theta_map: ThetaMap, search: Search, inner: Search, path: Path, history: History, extra_hessian: Float, reach: float
+) -> int:
+    """``accept`` for Python."""
+    return accept(theta_map, search, inner, path, history, extra_hessian, reach)
+
+
+@inner_kernel
+def step(theta_map: ThetaMap, search: Search, inner: Search, path: Path) -> None:
     """Set the next trial."""
     n = theta_map.position.shape[0]
     for i in range(n):
@@ -133,3 +141,9 @@ def step_point(theta_map: ThetaMap, search: Search, inner: Search, path: Path) -
     for i in range(search.direction.shape[0] - n):
         path.trial[first + i] = path.lam[first + i] + search.real[STEP] * search.direction[n + i]
     orthogonalize(theta_map, path.trial, path.follow, path.follow_grad)
+
+
+@kernel
+def step_point(theta_map: ThetaMap, search: Search, inner: Search, path: Path) -> None:
+    """``step`` for Python."""
+    step(theta_map, search, inner, path)

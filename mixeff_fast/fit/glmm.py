@@ -193,7 +193,7 @@ def estimates(engine: LaplaceEngine, point: Float, method: Method, certificate: 
         aliased=aliased, vcov=vcov, vcov_route=route, parameter=engine.parameter if has_parameter else None,
         parameter_error=parameter_error, effects=tuple(effects), spherical=tuple(spherical), objective=objective,
         singular=singular_values(engine, lam), deviance=float(modes.real[pirls.DEVIANCE]),
-        penalty=float(modes.u[:q] @ modes.u[:q]), logdet=float(modes.real[pirls.LOGDET]), saturated=engine.saturated[0],
+        penalty=float(modes.u[:q] @ modes.u[:q]), logdet=float(modes.real[pirls.LOGDET]), saturated=engine.saturated,
         passes=int(modes.counts[pirls.PASSES]), factorizations=int(modes.counts[pirls.FACTORS]),
         solves=int(modes.counts[pirls.SOLVES]), inner_decrement=float(modes.real[pirls.DECREMENT]), certificate=certificate,
     )

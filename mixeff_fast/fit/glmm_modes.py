@@ -35,13 +35,13 @@ def engine_at(model: CompiledModel, control: Control, result: GlmmResult, n_agq:
 def resume(engine: LaplaceEngine, result: GlmmResult) -> None:
     """Have the next search for modes start from those of the result, with a factorization of its own: what an engine did before
     then changes no bit of what it finds."""
-    model, anchor = engine.model, engine.anchor
+    model, anchor = engine.model, engine.trail.anchor
     for k, factor in enumerate(model.factors):
         anchor[model.plan.level_column[k][:, None] + np.arange(factor.width)] = result.spherical[k]
     kept = engine.assembled.kept
     if len(kept):
         anchor[engine.q :] = np.linalg.solve(engine.assembled.standard.beta_map(kept), result.beta[kept])
-    engine.anchor_lam[:] = engine.split(result.point)[0]
+    engine.trail.anchor_lam[:] = engine.split(result.point)[0]
     engine.modes.counts[pirls.USABLE] = 0
     engine.last = engine.at = None
 

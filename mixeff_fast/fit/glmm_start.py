@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.fit.laplace import TOLERANCE, UNIT_LINKS
+from mixeff_fast.fit.laplace import UNIT_LINKS
 from mixeff_fast.kernels import families, pirls, working
+from mixeff_fast.kernels.laplace_run import TOLERANCE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.kernels import families, links, working
+from mixeff_fast.kernels import families, links
 from mixeff_fast.kernels.laplace import Family
+from mixeff_fast.kernels.laplace_run import Trail
 from mixeff_fast.kernels.pirls import Modes
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from mixeff_fast.kernels.rows import Rows
 
     Float = NDArray[np.float64]
-    Distinct = tuple[Float, Float, float]
 
 # families whose weights in the criterion are Fisher's, as lme4 has them; for the others they are the observed ones
 FISHER = ("binomial", "poisson")
@@ -49,27 +50,20 @@ def new_modes(columns: int, n: int, n_chunks: int, width: int, family: Family, p
     )
 
 
-def distinct(rows: Rows, family: Family) -> Distinct | None:
-    """What the saturated likelihood needs of the responses, where prior weights do not tell rows apart: their distinct values
-    and how often there are, and, for families with a dispersion, the sum of the logarithm of their power."""
-    if len(rows.prior):
-        return None
-    if family.code == families.NEGATIVE_BINOMIAL:
-        y, counts = np.unique(rows.y, return_counts=True)
-        return y, counts.astype(np.float64), 0.0
-    power = POWERS[family.code]
-    return rows.nothing, rows.nothing, power * float(np.log(rows.y).sum()) if power else 0.0
-
-
-def saturated(rows: Rows, family: Family, parameter: float, n: int, distinct: Distinct | None) -> tuple[float, float]:
-    """The saturated log-likelihood and its slope in the logarithm of the family's parameter."""
-    code = family.code
-    if distinct is None:
-        total, slope = working.saturated(code, parameter, rows.y, rows.trials, rows.prior, 0, n)
-        return float(total), float(slope)
-    y, counts, power = distinct
-    if code == families.NEGATIVE_BINOMIAL:
-        total, slope = working.saturated(code, parameter, y, rows.nothing, counts, 0, len(y))
-        return float(total), float(slope)
-    total, slope = working.saturated(code, parameter, np.ones(1), rows.nothing, rows.nothing, 0, 1)
-    return float(n * total - power), float(n * slope)
+def new_trail(rows: Rows, family: Family, columns: int, lam_size: int, parametric: bool, whole: float) -> Trail:
+    """What evaluations of a model with ``columns`` random and fixed effects together know of each other. Where the parameter is
+    estimated, the saturated likelihood is of distinct responses, as far as prior weights do not tell rows apart."""
+    y, trials, prior, scale, power = rows.y, rows.trials, rows.prior, 1.0, 0.0
+    if parametric and not len(rows.prior):
+        if family.code == families.NEGATIVE_BINOMIAL:
+            y, counts = np.unique(rows.y, return_counts=True)
+            trials, prior = rows.nothing, counts.astype(np.float64)
+        else:
+            exponent = POWERS[family.code]
+            power = exponent * float(np.log(rows.y).sum()) if exponent else 0.0
+            y, trials, scale = np.ones(1), rows.nothing, float(len(rows.y))
+    return Trail(
+        anchor=np.zeros(columns), anchor_lam=np.zeros(lam_size), factored=np.zeros(lam_size), value=np.full(1, np.inf),
+        state=np.zeros(2, np.int64), saturated=np.zeros(2), y=y, trials=trials, prior=prior, scale=scale, power=power,
+        estimated=int(parametric), whole=math.log(whole),
+    )

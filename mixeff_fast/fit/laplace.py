@@ -18,12 +18,13 @@ from mixeff_fast.fit.cones import slack
 from mixeff_fast.fit.coordinates import Coordinates
 from mixeff_fast.fit.engine import COLLAPSED, SMALL_FLOPS, check_memory, new_stages
 from mixeff_fast.fit.glmm_rows import new_rows
-from mixeff_fast.fit.glmm_workspace import DISPERSED, distinct, family_codes, new_modes, saturated
+from mixeff_fast.fit.glmm_workspace import DISPERSED, family_codes, new_modes, new_trail
 from mixeff_fast.fit.search import START_FLOOR, raised
 from mixeff_fast.fit.standardize import standardize
 from mixeff_fast.fit.threads import Team
 from mixeff_fast.fit.workspace import n_chunks, new_path, new_scoring, new_search, new_trunk, new_workspace
-from mixeff_fast.kernels import families, laplace, laplace_search, optimizer, pirls, stages, working
+from mixeff_fast.kernels import families, laplace, laplace_run, laplace_search, optimizer, pirls, stages
+from mixeff_fast.kernels.laplace_run import BORDERED, FAR, LOG_RANGE, LOOSE, REACH, TIGHT, TOLERANCE
 from mixeff_fast.kernels.laplace_search import History
 from mixeff_fast.kernels.optimizer import ACCEPTED, EVALUATE
 
@@ -42,36 +43,25 @@ if TYPE_CHECKING:
 SMALL_ROWS = 20_000
 # secants that improve a search's model of the Hessian
 SECANTS = 8
-# longest step of a fixed effect or of the parameter's logarithm, in units of its standard error
-REACH = 1000.0
 # an old factorization serves as long as the decrement falls to this share: less where a new one costs no more than a step, more
 # where Fisher's weights are not the observed ones, whose own factorization does not make it fall faster
 STALE, STALE_CHEAP, STALE_SCORING = 0.02, 1e-4, 0.2
 # nanoseconds that a flop of a factorization, a row's part in a cross-product and its part in an inner step take, about
 FLOP, CROSS_ROW, PASS_ROW = 0.4, 8.0, 20.0
-# decrement of the inner iterations: twice the penalized deviance that they leave; a search far from its end takes more, in
-# proportion to its own decrement
-TOLERANCE, LOOSE = 1e-20, 1e-10
-# decrement of a search that has not begun
-FAR = 1e4
-# and only where no entry of Lambda has changed by a larger share
-NEARBY = 0.1
 # links on whose scale a standard deviation of 1 is large
 UNIT_LINKS = ("logit", "probit", "cloglog", "cauchit", "log")
 # a standard error on that scale that only estimates that run to infinity have
 RUNAWAY_ERROR = 1000.0
 # a weight of rows that such estimates take to 0
 VANISHED = 1e-4
-# logarithms of the family's parameter that are so far from that of its natural size are not looked at
-LOG_RANGE = 30.0
 # second derivative in the logarithm of the family's parameter below which it may have run to its limit, and by how much it is
 # moved to see whether the criterion changes
 WEAK_PARAMETER = 0.1
 FURTHER = math.log(10.0)
 # how much the criterion may rise over that for a dispersion near zero, where it has lost digits
 DISPERSION_RISE = 1e-4
-# steps of the differences of the parameter's own curvature
-PARAMETER_STEP = 1e-3
+
+_NO_POINTS = np.empty((1, 0))
 
 
 class LaplaceEngine(Coordinates):
@@ -99,7 +89,6 @@ class LaplaceEngine(Coordinates):
         self.family = family_codes(model.family)
         self.parametric = model.family.estimates_parameter
         self.rows = new_rows(model, self.assembled)
-        self.whole = self._whole()
         plan = model.plan
         self.n_chunks = n_chunks(plan)
         self.work = new_workspace(plan, self.assembled, self.n_chunks)
@@ -112,9 +101,9 @@ class LaplaceEngine(Coordinates):
         self.q = plan.trunk_start + plan.trunk_size
         self.modes = new_modes(self.q + self.rank, self.n, len(self.rows.chunk) - 1, len(self.rows.z), self.family,
                                self.parametric)
-        # modes at the point accepted last, and its Lambda: evaluations start from there, whatever was tried since
-        self.anchor = self.modes.u.copy()
-        self.anchor_lam = np.zeros(self.assembled.lam_size)
+        # natural size of the family's parameter
+        self.whole = self._whole()
+        self.trail = new_trail(self.rows, self.family, self.q + self.rank, self.assembled.lam_size, self.parametric, self.whole)
         self.n_beta = 0 if joint else self.rank
         self.n_extra = self.n_beta + int(self.parametric)
         self.search = new_search(model.n_theta + self.n_extra)
@@ -124,7 +113,6 @@ class LaplaceEngine(Coordinates):
         self.history = History(np.zeros((SECANTS + 1, size)), np.zeros((SECANTS + 1, size)), np.zeros(1, np.int64))
         self.lam_grad = np.zeros(self.assembled.lam_size)
         self.extra_hessian = np.zeros((self.n_extra, self.n_extra))
-        self.factored = np.zeros(self.assembled.lam_size)
         self.spares_evaluations = False
         self.is_compiled = plan.supernodes is None and self.n < SMALL_ROWS and plan.flops < SMALL_FLOPS
         self.value = math.inf
@@ -139,8 +127,7 @@ class LaplaceEngine(Coordinates):
         self.modes.real[pirls.CONTRACTION] = stale if self.family.canonical else STALE_SCORING
         self.modes.real[pirls.TOLERANCE] = TOLERANCE
         self.last: tuple[Float, float, Float] | None = None
-        self.distinct = distinct(self.rows, self.family) if self.parametric else None
-        self.saturated = saturated(self.rows, self.family, self.parameter, self.n, self.distinct)
+        laplace_run.saturate(self.family, self.parameter, self.trail)
 
     @property
     def parameter(self) -> float:
@@ -151,7 +138,12 @@ class LaplaceEngine(Coordinates):
         """Of the family."""
         if value != self.parameter:
             self.modes.real[pirls.PARAMETER] = value
-            self.saturated = saturated(self.rows, self.family, self.parameter, self.n, self.distinct)
+            laplace_run.saturate(self.family, value, self.trail)
+
+    @property
+    def saturated(self) -> float:
+        """The saturated log-likelihood."""
+        return float(self.trail.saturated[0])
 
     def split(self, point: Float) -> tuple[Float, Float]:
         """Lambda of a point, and the rest of it."""
@@ -169,27 +161,23 @@ class LaplaceEngine(Coordinates):
 
     def set_anchor(self, point: Float) -> None:
         """Have evaluations start from the modes at hand, which are those at a point."""
-        self.anchor[:] = self.modes.u
-        self.anchor_lam[:] = self.split(point)[0]
+        self.trail.anchor[:] = self.modes.u
+        self.trail.anchor_lam[:] = self.split(point)[0]
 
     def _turn_anchor(self, lam: Float) -> None:
         """Rotate the modes that evaluations start from as ``lam`` is rotated against the Lambda that they are of."""
-        model = self.model
+        model, anchor, before = self.model, self.trail.anchor, self.trail.anchor_lam
         for block in model.blocks:
-            left, _, right = np.linalg.svd(self.block_lambda(self.anchor_lam, block).T @ self.block_lambda(lam, block))
+            left, _, right = np.linalg.svd(self.block_lambda(before, block).T @ self.block_lambda(lam, block))
             columns = model.plan.level_column[block.factor][:, None] + np.arange(block.first, block.first + block.width)
-            self.anchor[columns] = self.anchor[columns] @ (left @ right)
-        self.anchor_lam[:] = lam
+            anchor[columns] = anchor[columns] @ (left @ right)
+        before[:] = lam
 
     def find_modes(self, lam: Float, joint: bool, fixed: bool) -> float:
         """The criterion at ``lam``, from the modes and fixed effects in ``modes.trial``; the factorization is bordered by the
         fixed effects if ``fixed``."""
-        modes = self.modes
-        scale = np.abs(self.factored)
-        if np.any(np.abs(lam - self.factored) > NEARBY * scale):
-            modes.counts[pirls.USABLE] = 0
-        lam = np.ascontiguousarray(lam)
-        self.found = self.parameter
+        modes, lam = self.modes, np.ascontiguousarray(lam)
+        laplace_run.leave_far(self.trail, modes, lam)
         before = int(modes.counts[pirls.FACTORS])
         if self.is_compiled:
             value = laplace.modes_at(self.rows, self.assembled.arrays, self.assembled.cross, lam, self.work, self.chain,
@@ -197,17 +185,17 @@ class LaplaceEngine(Coordinates):
         else:
             value = laplace_staged.find_modes(self, lam, joint, fixed)
         if modes.counts[pirls.FACTORS] > before:
-            self.factored[:] = lam
+            self.trail.factored[:] = lam
         if not math.isfinite(value):
             modes.counts[pirls.USABLE] = 0
             return math.inf
-        return float(value) - 2.0 * self.saturated[0]
+        return float(value) - 2.0 * self.saturated
 
     def _at(self, point: Float, fixed: bool = False) -> float:
         """The criterion at a point."""
         lam, extra = self.split(point)
         modes = self.modes
-        modes.trial[:] = self.anchor
+        modes.trial[:] = self.trail.anchor
         if not self.joint:
             modes.trial[self.q :] = extra[: self.n_beta]
         if self.parametric:
@@ -236,43 +224,20 @@ class LaplaceEngine(Coordinates):
         self.is_bordered = self.is_bordered and self.family.canonical == 1 and self.nodes == 1
         modes = self.modes
         slope = self._adjoint(np.ascontiguousarray(self.split(point)[0]), scored)
-        size = len(self.lam_grad)
-        grad[:size] = self.lam_grad
-        grad[size : size + self.n_beta] = modes.sums[self.q :][: self.n_beta]
-        if scored and self.n_beta:
-            low = np.tril(self.work.border[: self.rank, : self.rank])
-            self.extra_hessian[: self.n_beta, : self.n_beta] = 2.0 * low @ low.T
-        if self.parametric:
-            grad[-1] = slope - 2.0 * self.saturated[1]
-            if scored:
-                self.extra_hessian[-1, -1] = self._parameter_curvature()
-        elif not math.isfinite(slope):
-            grad[:] = math.nan
-
-    def _parameter_curvature(self) -> float:
-        """Second derivative of the criterion in the logarithm of the family's parameter, linear predictors held fixed."""
-        at = self.parameter
-        slopes = []
-        for step in (-PARAMETER_STEP, PARAMETER_STEP):
-            self.set_parameter(at * math.exp(step))
-            slopes.append(self._deviance_slope() - 2.0 * self.saturated[1])
-        self.set_parameter(at)
-        return max((slopes[1] - slopes[0]) / (2.0 * PARAMETER_STEP), 1e-6 * self.n)
-
-    def _deviance_slope(self) -> float:
-        """Of the deviances in the logarithm of the family's parameter, linear predictors held fixed."""
-        rows, modes, family = self.rows, self.modes, self.family
-        if family.code != families.NEGATIVE_BINOMIAL:
-            # a dispersion divides the deviances at the modes found last
-            return -float(modes.real[pirls.DEVIANCE]) * self.found / self.parameter
-        return float(working.parameter_slopes(family.code, family.link, self.parameter, rows.y, rows.trials, rows.prior,
-                                              modes.eta, modes.parameter_score, modes.parameter_weight, 0, self.n))
+        laplace_run.finish_slopes(self.rows, self.assembled.arrays, self.family, self.work, modes, self.trail, slope, scored,
+                                  self.lam_grad, self.extra_hessian, grad)
 
     def criterion(self, lam: Float, reml: bool) -> float:
         return self._at(lam)
 
     def gradients(self, lams: Float, reml: bool) -> tuple[Float, Float]:
         values, grads = np.empty(len(lams)), np.full_like(lams, math.nan)
+        known = self.last is not None and len(lams) == 1 and np.array_equal(self.last[0], lams[0])
+        if self.is_served and len(lams) and not known:
+            self._serve(0, np.ascontiguousarray(lams), values, grads)
+            self.at = lams[-1].copy()
+            values[~np.isfinite(grads).all(axis=1)] = math.inf
+            return values, grads
         for k, point in enumerate(lams):
             if self.last is not None and np.array_equal(self.last[0], point):
                 _, values[k], grads[k] = self.last
@@ -291,14 +256,36 @@ class LaplaceEngine(Coordinates):
         if not there:
             self._turn_anchor(self.split(point)[0])
             if not math.isfinite(self._at(point, True)):
-                self.anchor[: self.q] = 0.0
+                self.trail.anchor[: self.q] = 0.0
                 self._at(point, True)
         return self.value
+
+    @property
+    def is_served(self) -> bool:
+        """Whether evaluations run one after another in compiled code."""
+        return self.is_compiled and self.nodes == 1
+
+    def _serve(self, request: int, points: Float, values: Float, grads: Float) -> int:
+        """``laplace_run.serve``, and what it leaves behind."""
+        action = laplace_run.serve(
+            self.rows, self.assembled.arrays, self.assembled.cross, self.work, self.chain, self.trunk, self.kept, self.family,
+            self.modes, self.joint, self.panel, self.theta_map, self.scoring, self.search, self.inner, self.path, self.history,
+            self.extra_hessian, self.lam_grad, self.trail, request, points, values, grads)
+        self.at = self.last = None
+        self.value = float(self.trail.value[0])
+        self.is_bordered = bool(self.trail.state[BORDERED])
+        return int(action)
 
     def run(self, reml: bool, request: int) -> int:
         path, search, real = self.path, self.search, self.modes.real
         if search.counts[optimizer.EVALUATIONS] == 0:
             self.history.kept[0] = 0
+        if self.is_served:
+            action = self._serve(request, _NO_POINTS, _NO_POINTS[0], _NO_POINTS)
+            if self.trail.state[TIGHT]:
+                self.at = path.lam.copy()
+                self.last = self.at, self.value, path.grad.copy()
+            return action
         action = EVALUATE
         while action == EVALUATE and request != 0:
             request -= 1

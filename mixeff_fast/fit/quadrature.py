@@ -182,7 +182,7 @@ class QuadratureEngine(LaplaceEngine):
         self._turn(self.split(point)[0])
         self.team.run(quadrature.measure, len(self.quad.value), self.rows, self.assembled.arrays, self.assembled.cross,
                       self.turned, self.family, self.modes, self.quad)
-        value = float(self.modes.real[pirls.LOGDET]) + self.constant + float(self.quad.value.sum()) - 2.0 * self.saturated[0]
+        value = float(self.modes.real[pirls.LOGDET]) + self.constant + float(self.quad.value.sum()) - 2.0 * self.saturated
         self.value = value if math.isfinite(value) else math.inf
         return self.value
 
