@@ -207,7 +207,7 @@ def test_auto_is_satterthwaite_everywhere() -> None:
 def facts(**changes: Any) -> Facts:
     known: dict[str, Any] = {
         "gaussian": True, "status": "converged_interior", "held": 0, "withheld": None, "rows_in_memory": True, "free": 1,
-        "evaluations": 8, "flops": 1e3, "kenward_roger": (1e3, 1e3), "memory_limit": 1e9,
+        "differences": 4, "evaluations": 8, "flops": 1e3, "kenward_roger": (1e3, 1e3), "memory_limit": 1e9,
     }
     return Facts(**(known | changes))
 

@@ -37,6 +37,22 @@ def payload(fit: mf.LinearMixedModel) -> sw.Satterthwaite:
     return sw.satterthwaite(fit._engine, fit.result)
 
 
+def test_few_differences_are_enough_where_evaluations_take_long() -> None:
+    rng = np.random.default_rng(11)
+    a, b, x = rng.integers(0, 300, 3000), rng.integers(0, 150, 3000), rng.normal(size=3000)
+    y = 1.0 + 0.5 * x + rng.normal(size=300)[a] + 0.5 * rng.normal(size=150)[b] + rng.normal(size=3000)
+    data = pl.DataFrame({"y": y, "x": x, "a": a.astype(str), "b": b.astype(str)})
+    fit = mf.lmm("y ~ x + (x || a) + (1 | b)", data)
+    few = payload(fit)
+    assert fit._engine.spares_evaluations
+    promised = {route.method: route.evaluations for route in fit.inference_options().artifact.routes}
+    assert few.evaluations == promised["satterthwaite"] == 1 + 2 * 3
+    fit._engine.spares_evaluations = False
+    many = payload(fit)
+    assert many.evaluations == 1 + 4 * 3
+    np.testing.assert_allclose(sw.denominator_dfs(few, np.eye(2)), sw.denominator_dfs(many, np.eye(2)), rtol=1e-6)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @SETTINGS
 @given(data=st.data())

@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
 # steps of the differences, in units of the distance to the nearest singularity of the criterion, are between these
 SHORTEST_STEP, LONGEST_STEP = 0.001, 0.05
+# and so short those of differences that are not extrapolated
+SHORT_STEP = 1e-4
 # length of a column of Lambda, in the same units, below which it is absent
 ABSENT = 1e-6
 # length of the columns of Lambda that stand in for absent directions, in the same units
 FAINT = 1e-6
 _TINY = float(np.finfo(np.float64).tiny)
-# where a derivative is taken from, in steps
+# where a derivative is taken from, in steps: extrapolated, and not
 _STENCIL = np.array([1.0, -1.0, 0.5, -0.5])
+_SHORT_STENCIL = np.array([1.0, -1.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,12 @@ class Chart:
     terms
         The term each coordinate belongs to.
     steps
-        Steps of central differences that are extrapolated once, shape (m,): rounding and what the extrapolation leaves are of
-        one size. A short column of Lambda takes longer ones, because sums hardly depend on it.
+        Steps of central differences, shape (m,): rounding and what they leave otherwise are of one size. A short column of
+        Lambda takes longer ones, because sums hardly depend on it.
     held
         Names of the theta that the face holds at zero.
+    extrapolated
+        Whether differences are taken at two steps and extrapolated: twice the evaluations, and some digits more.
     """
 
     lam: Float
@@ -63,9 +68,15 @@ class Chart:
     terms: tuple[int, ...]
     steps: Float
     held: tuple[str, ...]
+    extrapolated: bool
+
+    @property
+    def evaluations(self) -> int:
+        """Of all derivatives."""
+        return len(self.steps) * len(_STENCIL if self.extrapolated else _SHORT_STENCIL)
 
 
-def chart_at(engine: Engine, lam: Float) -> Chart:
+def chart_at(engine: Engine, lam: Float, extrapolated: bool = True) -> Chart:
     """Coordinates at ``lam``; the criterion has been evaluated there or near."""
     lam, bases = orthogonal(engine, lam)
     faint = lam.copy()
@@ -95,9 +106,10 @@ def chart_at(engine: Engine, lam: Float) -> Chart:
                 rows.append(row)
                 terms.append(k)
                 shares.append(float(norms[b] / sizes[b]))
-    steps = np.clip((engine.rounding() / (engine.n * np.array(shares))) ** 0.2, SHORTEST_STEP, LONGEST_STEP)
+    power, shortest = (1 / 5, SHORTEST_STEP) if extrapolated else (1 / 3, SHORT_STEP)
+    steps = np.clip((engine.rounding() / (engine.n * np.array(shares))) ** power, shortest, LONGEST_STEP)
     held = _held(engine, lam) if lacking else ()
-    return Chart(lam, faint, np.array(rows).reshape(len(rows), len(lam)), tuple(terms), steps, held)
+    return Chart(lam, faint, np.array(rows).reshape(len(rows), len(lam)), tuple(terms), steps, held, extrapolated)
 
 
 def _held(engine: Engine, lam: Float) -> tuple[str, ...]:
@@ -114,10 +126,11 @@ def _held(engine: Engine, lam: Float) -> tuple[str, ...]:
 def slopes(function: Callable[[Float], Float], lam: Float, chart: Chart) -> Iterator[Float]:
     """Derivatives of an array along the coordinates, one after another, from ``lam`` (``chart.lam`` or ``chart.faint``).
 
-    Central differences at two steps, extrapolated: ``function`` is asked for its arrays at four points per coordinate, shape
-    (4, len(lam)).
+    Central differences: ``function`` is asked for its arrays at all points of a coordinate, shape (4, len(lam)) or, where they
+    are not extrapolated, (2, len(lam)).
     """
+    stencil = _STENCIL if chart.extrapolated else _SHORT_STENCIL
     for direction, step in zip(chart.directions, chart.steps.tolist(), strict=True):
-        there = function(lam + np.multiply.outer(step * _STENCIL, direction))
-        wide, narrow = (there[0] - there[1]) / (2.0 * step), (there[2] - there[3]) / step
-        yield (4.0 * narrow - wide) / 3.0
+        there = function(lam + np.multiply.outer(step * stencil, direction))
+        wide = (there[0] - there[1]) / (2.0 * step)
+        yield (4.0 * ((there[2] - there[3]) / step) - wide) / 3.0 if chart.extrapolated else wide

@@ -61,6 +61,11 @@ COLLAPSED = 1e-13
 _NO_ROOTS = np.empty((0, 0, 0))
 
 
+def spares_evaluations(model: CompiledModel) -> bool:
+    """Whether evaluations of a model take so long that evidence comes from as few as will do."""
+    return model.n_theta * max(model.plan.flops, BLOCK_FLOPS * model.plan.n_sparse) > SPARING_FLOPS
+
+
 class Engine(Coordinates):
     """Owns the arrays of a model, but for ``assembled`` where that is given. Not safe for use from two threads at once: the
     workspace is shared."""
@@ -89,7 +94,7 @@ class Engine(Coordinates):
         self.in_lanes = works_in_lanes(plan)
         most_blocks = SMALL_LANE_BLOCKS if self.in_lanes else SMALL_BLOCKS
         self.is_small = plan.flops < SMALL_FLOPS and plan.n_sparse < most_blocks and plan.supernodes is None
-        self.spares_evaluations = model.n_theta * max(model.plan.flops, BLOCK_FLOPS * model.plan.n_sparse) > SPARING_FLOPS
+        self.spares_evaluations = spares_evaluations(model)
         self.n_chunks = n_chunks(model.plan)
         self.work = new_workspace(model.plan, self.assembled, self.n_chunks)
         self.chain, self.trunk = new_trunk(model.plan, self.assembled)

@@ -50,6 +50,8 @@ class Facts:
         Whether a smaller model can be fitted to the rows.
     free
         Covariance parameters that are not zero.
+    differences
+        Evaluations that Satterthwaite's method takes for each of them.
     evaluations
         Of the criterion, that the fit took.
     flops
@@ -68,6 +70,7 @@ class Facts:
     withheld: str | None
     rows_in_memory: bool
     free: int
+    differences: int
     evaluations: int
     flops: float
     kenward_roger: tuple[float, float]
@@ -136,7 +139,7 @@ def satterthwaite(facts: Facts, nsim: int = 1) -> Route:
     verbs = _EVERY_VERB
     if not facts.gaussian:
         return _refused("satterthwaite", "satterthwaite", verbs, "satterthwaite_needs_gaussian_errors")
-    evaluations = 1 + 4 * facts.free
+    evaluations = 1 + facts.differences * facts.free
     reliability, reason = _finite_sample(facts, "satterthwaite")
     return Route("satterthwaite", "satterthwaite", verbs, "available", reliability, reason, None, evaluations=evaluations,
                  flops=evaluations * facts.flops)

@@ -69,8 +69,8 @@ class Satterthwaite:
 def satterthwaite(engine: Engine, result: LmmResult) -> Satterthwaite:
     """Derivatives of the covariance of beta, and the covariance of what it is differentiated by.
 
-    The Hessian of the (RE)ML deviance is made of differences of its exact gradient, extrapolated; the covariance of beta is
-    read off the same factorizations.
+    The Hessian of the (RE)ML deviance is made of differences of its exact gradient, extrapolated where evaluations are quick;
+    the covariance of beta is read off the same factorizations.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def satterthwaite(engine: Engine, result: LmmResult) -> Satterthwaite:
         kept, root = covariance_root(engine, result)
         p = len(kept)
         base = np.tril(engine.work.border[:p, :p]) / engine.pivot
-        chart = chart_at(engine, result.lam)
+        chart = chart_at(engine, result.lam, extrapolated=not engine.spares_evaluations)
 
         n = len(chart.directions)
 
@@ -116,7 +116,7 @@ def satterthwaite(engine: Engine, result: LmmResult) -> Satterthwaite:
     relative[n] = 2.0 * np.eye(p)
     return Satterthwaite(
         kept=kept, vcov=np.array(result.vcov), jacobian=root @ relative @ root.T, covariance=covariance, root=root,
-        held=chart.held, evaluations=1 + 4 * n,
+        held=chart.held, evaluations=1 + chart.evaluations,
     )
 
 

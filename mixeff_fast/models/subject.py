@@ -114,7 +114,7 @@ def without_spread(result: LmmResult) -> str | None:
 
 def lmm_facts(fit: LinearMixedModel) -> Facts:
     """The facts of a linear mixed model."""
-    from mixeff_fast.fit.engine import available_memory
+    from mixeff_fast.fit.engine import available_memory, spares_evaluations
     from mixeff_fast.fit.moments import needed_bytes
     from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
     from mixeff_fast.inference.kenward_roger import ALWAYS
@@ -136,6 +136,7 @@ def lmm_facts(fit: LinearMixedModel) -> Facts:
         withheld=withheld_by(fit.spec.call.intent, certificate.status, without_spread(result)),
         rows_in_memory=model.frame.response is not ROWS_ELSEWHERE,
         free=free,
+        differences=2 if spares_evaluations(model) else 4,
         evaluations=certificate.evaluations,
         flops=flops,
         kenward_roger=(flops + p * effects * (2.0 * p + 4.0 * max(f.width for f in model.factors)), needed),
@@ -164,7 +165,7 @@ def glmm_subject(fit: GeneralizedLinearMixedModel) -> InferenceSubject:
     facts = Facts(
         gaussian=False, status=certificate.status, held=certificate.n_boundary,
         withheld=withheld_by(fit.spec.call.intent, certificate.status, blocked), rows_in_memory=True,
-        free=certificate.n_free, evaluations=certificate.evaluations,
+        free=certificate.n_free, differences=0, evaluations=certificate.evaluations,
         flops=float(model.plan.flops + model.plan.inverse_flops), kenward_roger=(0.0, 0.0), memory_limit=math.inf,
         withheld_status="p_value_unavailable" if blocked is None else gates.withheld_status(blocked),
         no_wald=None if code is None or code == blocked else (code, gates.withheld_status(code)),
