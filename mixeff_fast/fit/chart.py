@@ -107,7 +107,8 @@ def chart_at(engine: Engine, lam: Float, extrapolated: bool = True) -> Chart:
                 terms.append(k)
                 shares.append(float(norms[b] / sizes[b]))
     power, shortest = (1 / 5, SHORTEST_STEP) if extrapolated else (1 / 3, SHORT_STEP)
-    steps = np.clip((engine.rounding() / (engine.n * np.array(shares))) ** power, shortest, LONGEST_STEP)
+    steps = (engine.rounding() / (engine.n * np.array(shares))) ** power
+    steps = np.minimum(np.maximum(steps, shortest), LONGEST_STEP)
     held = _held(engine, lam) if lacking else ()
     return Chart(lam, faint, np.array(rows).reshape(len(rows), len(lam)), tuple(terms), steps, held, extrapolated)
 

@@ -54,13 +54,14 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """A term, its coordinates, its changes D_r, shape (coordinates, width * width), and its columns among the random effects,
-    shape (width, levels)."""
+    """A term, its coordinates, its changes D_r, shape (coordinates, width * width), its columns among the random effects, shape
+    (width, levels), and where its Lambda lies, shape (width, width)."""
 
     block: RandomBlock
     own: slice
     changes: Float
     columns: NDArray[np.int64]
+    entries: NDArray[np.int64]
 
 
 class _Sums:
@@ -73,6 +74,7 @@ class _Sums:
         plan = engine.assembled.arrays
         self.effects = np.empty((len(basis), plan.trunk_start + plan.trunk_size))
         self.terms = []
+        places = np.arange(len(chart.lam), dtype=np.float64)
         for k in sorted(set(chart.terms)):
             block = engine.model.blocks[k]
             first = chart.terms.index(k)
@@ -81,7 +83,8 @@ class _Sums:
             halves = np.array([engine.block_lambda(direction, block) @ root.T for direction in chart.directions[own]])
             changes = (halves + halves.swapaxes(1, 2)).reshape(len(halves), -1)
             columns = engine.model.plan.level_column[block.factor] + np.arange(block.first, block.first + block.width)[:, None]
-            self.terms.append(_Term(block, own, changes, columns))
+            entries = engine.block_lambda(places, block).astype(np.int64)
+            self.terms.append(_Term(block, own, changes, columns, entries))
 
     def __call__(self, lam: Float) -> Float:
         p = len(self.basis)
@@ -90,8 +93,8 @@ class _Sums:
             return out
         for term in self.terms:
             width = term.block.width
-            inverse = _inverse(self.engine.block_lambda(lam, term.block), separate(term.block))
-            b = 0.5 * self.engine.block_lambda(self.grad, term.block) @ inverse
+            inverse = _inverse(lam[term.entries], separate(term.block))
+            b = 0.5 * self.grad[term.entries] @ inverse
             c = (inverse.T @ self.effects[:, term.columns]).reshape(p * width, term.columns.shape[1])
             gram = (c @ c.T).reshape(p, width, p, width).transpose(1, 3, 0, 2).reshape(width * width, p * p)
             out[term.own, 0] = term.changes @ b.ravel()
@@ -103,8 +106,11 @@ def _inverse(root: Float, diagonal: bool) -> Float:
     """Of a term's Lambda; what is absent from a diagonal one stays so."""
     if not diagonal:
         return np.asarray(np.linalg.inv(root))
-    own = np.diag(root)
-    return np.diag(np.where(own == 0.0, 0.0, 1.0 / np.where(own == 0.0, 1.0, own)))
+    out = np.zeros_like(root)
+    for i in range(len(root)):
+        if root[i, i] != 0.0:
+            out[i, i] = 1.0 / root[i, i]
+    return out
 
 
 def needed_bytes(n_coordinates: int, p: int) -> int:

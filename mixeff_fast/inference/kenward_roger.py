@@ -104,7 +104,7 @@ def kenward_roger(engine: Engine, result: LmmResult, memory_limit: int | None = 
     """
     _check_memory(engine, memory_limit)
     with single_threaded_blas():
-        kept, root = covariance_root(engine, result)
+        kept, root, _ = covariance_root(engine, result)
         found = moments_at(engine, result.lam)
     if not (np.all(np.isfinite(found.trace)) and np.all(np.isfinite(found.square))):
         raise InferenceUnavailable(

@@ -11,6 +11,8 @@ from functools import cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -123,17 +125,19 @@ def _beta_tails(log_ratio: list[float], b: float, a: list[float]) -> list[Tail]:
     special = _special()
     ratio = [math.exp(min(each, 700.0)) for each in log_ratio]
     x = [1.0 / (1.0 + each) for each in ratio]
-    high = [i for i, each in enumerate(x) if each > 0.5]
-    p = special.betainc(a, b, x).tolist()
-    for i in high:
-        p[i] = float(special.betaincc(b, a[i], ratio[i] * x[i]))
-    return list(map(_finished, log_ratio, ratio, x, repeat(b), a, p))
+    low, high = [i for i, each in enumerate(x) if each <= 0.5], [i for i, each in enumerate(x) if not each <= 0.5]
+    p = np.empty(len(x))
+    if low:
+        p[low] = special.betainc([a[i] for i in low], b, [x[i] for i in low])
+    if high:
+        p[high] = special.betaincc(b, [a[i] for i in high], [ratio[i] * x[i] for i in high])
+    return list(map(_finished, log_ratio, ratio, x, repeat(b), a, p.tolist()))
 
 
 def _finished(log_ratio: float, ratio: float, x: float, b: float, a: float, p: float) -> Tail:
     """``I_x(a, b) = p``, with its logarithm where p itself has lost digits."""
     if p > _RESOLVED and log_ratio < 700.0:
-        return _tail(p)
+        return Tail(min(1.0, p), min(0.0, math.log(p)))
     if ratio < 1.0:
         log_x = -math.log1p(ratio)
         log_rest = log_ratio + log_x

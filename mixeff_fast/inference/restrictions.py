@@ -121,8 +121,9 @@ def one_row(row: ArrayLike, kept: Int) -> Float:
     return out
 
 
-def covariance_root(engine: Engine, result: LmmResult) -> tuple[Int, Float]:
-    """The columns kept, and a root of the covariance of their coefficients in the user's units, shape (p_kept, p_kept).
+def covariance_root(engine: Engine, result: LmmResult) -> tuple[Int, Float, Float]:
+    """The columns kept, a root of the covariance of their coefficients in the user's units, shape (p_kept, p_kept), and the
+    engine's root of their precision, over the residual variance.
 
     It is the engine's: ``X root`` over sigma is orthonormal with respect to ``V^{-1}`` at ``result.lam``, where the
     criterion is evaluated.
@@ -150,7 +151,7 @@ def covariance_root(engine: Engine, result: LmmResult) -> tuple[Int, Float]:
             "the covariance matrix of the fixed effects is not finite",
             reason_code="fixed_effect_covariance_unavailable", status=status,
         )
-    return kept, root
+    return kept, root, low / engine.pivot
 
 
 def over_all(kept: Int, matrix: Float, p: int) -> Float:

@@ -87,9 +87,8 @@ def satterthwaite(engine: Engine, result: LmmResult) -> Satterthwaite:
     17.0
     """
     with single_threaded_blas():
-        kept, root = covariance_root(engine, result)
+        kept, root, base = covariance_root(engine, result)
         p = len(kept)
-        base = np.tril(engine.work.border[:p, :p]) / engine.pivot
         chart = chart_at(engine, result.lam, extrapolated=not engine.spares_evaluations)
 
         n = len(chart.directions)
