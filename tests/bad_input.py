@@ -345,7 +345,7 @@ ARGUMENTS = [
           ("shortened expression", pl.col("w").head(3), "one value per row", {"argument": "weights", "length": 3}),
       )],
     *[bad_argument("weights", value, "give one of these", mf.lmm, F, DATA)
-      for value in (1.0, True, {"a": 1}, object(), [1.0] * (N - 1) + ["a"])],
+      for value in (1.0, True, {"a": 1}, ..., [1.0] * (N - 1) + ["a"])],
     bad_argument("weights", pl.col("w", "z"), "give one that makes one", mf.lmm, F, DATA),
     *[Refusal(f"offset {name}", DataError, word, functools.partial(mf.lmm, F, DATA, offset=value), fields)
       for name, value, word, fields in (
