@@ -116,7 +116,6 @@ class LaplaceEngine(Coordinates):
         self.spares_evaluations = False
         self.is_compiled = plan.supernodes is None and self.n < SMALL_ROWS and plan.flops < SMALL_FLOPS
         self.value = math.inf
-        self.found = 1.0
         self.at: Float | None = None
         self.is_bordered = False
         known = model.family.theta
