@@ -168,6 +168,7 @@ PUBLISHED: list[tuple[str, str, str, str, float, float, tuple[float, ...], tuple
     ("contraception", SLOPES, "pirls_profiled", CONSTANT, 2399.1068, 2e-3, (), ()),
     ("culcita", EATEN, "joint_laplace", CONSTANT, 60.7059, 1e-4, (3.4366,), (5.0957, -3.8422, -4.4310, -5.5990)),
     ("gopher", SHELLS, "joint_laplace", CONSTANT, 76.3373, 1e-4, (0.0,), (-3.1973, -0.6449, -0.4288, 0.0211)),
+    ("flat_gamma", "y ~ 1 + (1 | g)", "joint_laplace", CONSTANT, -3223.4830, 1e-4, (0.0,), (-2.3431,)),
 ]  # fmt: skip
 
 
@@ -186,8 +187,8 @@ def published_data(name: str) -> pl.DataFrame:
 
 @cache
 def published_fit(name: str, formula: str, method: str) -> Fitted:
-    families = {"grouseticks": "poisson", "Arabidopsis": "poisson", "gopher": "poisson"}
-    family = Family("poisson", "log") if name in families else Family("binomial", "logit")
+    families = {"grouseticks": "poisson", "Arabidopsis": "poisson", "gopher": "poisson", "flat_gamma": "gamma"}
+    family = Family(families[name], "log") if name in families else Family("binomial", "logit")
     return fitted(formula, published_data(name), family, method)
 
 
@@ -201,3 +202,10 @@ def test_published(name, formula, method, constants, objective, loose, theta, be
         np.testing.assert_allclose(result.theta, theta, atol=4e-4)
     if beta:
         np.testing.assert_allclose(result.beta, beta, atol=6e-4)
+
+
+def test_gamma_responses_without_groups_have_no_variance_between_groups():
+    """glmmTMB finds the same. glmer maximizes something else, with a theta of 0.0808 relative to its sigma of 0.548."""
+    result = published_fit("flat_gamma", "y ~ 1 + (1 | g)", "joint_laplace").result
+    assert result.certificate.status == "converged_boundary"
+    assert result.parameter == pytest.approx(0.318, abs=5e-4)
