@@ -8,8 +8,12 @@ import polars as pl
 import pytest
 
 from mixeff_fast.families import Family
+from mixeff_fast.fit import certificate
+from mixeff_fast.fit.laplace import LaplaceEngine
+from mixeff_fast.kernels import pirls
 from tests.glmm_problems import criterion_of, dense, fitted, psi_of_result, small_data
 from tests.oracle_glmm import evaluate, geometry
+from tests.test_tiny_glmms import Case, fit_of
 
 POISSON = Family("poisson", "log")
 SIZE = Family("negative_binomial", "log")
@@ -204,6 +208,48 @@ def test_aliased_columns():
 
 def test_a_budget_that_is_spent():
     data = small_data(POISSON, 51, n=90)
-    certificate = fitted("y ~ x + (x | g)", data, POISSON, max_evaluations=1).result.certificate
-    assert certificate.status == "not_optimized"
-    assert "limit" in certificate.reason
+    found = fitted("y ~ x + (x | g)", data, POISSON, max_evaluations=1).result.certificate
+    assert found.status == "not_optimized"
+    assert "limit" in found.reason
+
+
+# Points that look like optima.
+
+
+def test_modes_that_are_not_found_again_refute_a_certificate(monkeypatch):
+    data = small_data(POISSON, 51, n=90)
+    assert fitted("y ~ x + (1 | g)", data, POISSON).result.certificate.quality == "certified"
+    settle = LaplaceEngine.settle
+    monkeypatch.setattr(LaplaceEngine, "settle", lambda self, *arguments: settle(self, *arguments) + 0.01)
+    result = fitted("y ~ x + (1 | g)", data, POISSON).result
+    assert result.certificate.status == "not_optimized"
+    assert "several conditional modes" in result.certificate.reason
+    assert result.certificate.information is None
+
+
+def test_a_jump_of_the_gradient_is_no_curvature(monkeypatch):
+    """Any slope has a small decrement beside a large enough second derivative."""
+    data = small_data(POISSON, 51, n=90)
+    monkeypatch.setattr(certificate, "JUMP", 1e-3)
+    result = fitted("y ~ x + (1 | g)", data, POISSON).result
+    assert result.certificate.newton_decrement < 1e-7
+    assert result.certificate.status == "not_optimized"
+    assert "jumps" in result.certificate.reason
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_slow_scoring_becomes_newtons_method(compiled):
+    """Modes are found to the last digit in a few passes, compiled and in stages, where scoring alone takes hundreds."""
+    case = Case(Family("poisson", "identity"), "y ~ x + (1 | g) + (1 | row)", "constant_in_groups", True, 5260)
+    fit = fit_of(case)
+    assert fit is not None
+    engine = fit.engine
+    engine.is_compiled = compiled
+    values = []
+    for start in (1.0, 0.5, 0.0):
+        engine.trail.anchor[: engine.q] *= start
+        engine.modes.counts[pirls.USABLE] = 0
+        before = int(engine.modes.counts[pirls.PASSES])
+        values.append(engine.criterion(fit.result.point, False))
+        assert engine.modes.counts[pirls.PASSES] - before < 40
+    np.testing.assert_allclose(values, fit.result.objective, rtol=1e-10)
