@@ -6,6 +6,7 @@ are compared with the dense reference under the criterion that is ours.
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
 
@@ -205,7 +206,15 @@ def test_published(name, formula, method, constants, objective, loose, theta, be
 
 
 def test_gamma_responses_without_groups_have_no_variance_between_groups():
-    """glmmTMB finds the same. glmer maximizes something else, with a theta of 0.0808 relative to its sigma of 0.548."""
+    """glmmTMB finds the same. glmer maximizes something else, and its theta is relative to its sigma."""
     result = published_fit("flat_gamma", "y ~ 1 + (1 | g)", "joint_laplace").result
+    found = json.loads((FOLDER / "gamma.json").read_text())
+    theirs, other = found["glmmTMB"], found["glmer"]
     assert result.certificate.status == "converged_boundary"
-    assert result.parameter == pytest.approx(0.318, abs=5e-4)
+    assert result.objective == pytest.approx(theirs["objective"], abs=1e-6)
+    assert result.parameter == pytest.approx(theirs["dispersion"], rel=1e-4)
+    assert result.beta[0] == pytest.approx(theirs["beta"], rel=1e-5)
+    assert theirs["sd"] < 1e-3
+    assert other["theta"] == pytest.approx(0.0808, abs=5e-5)
+    assert other["theta"] * other["sigma"] == pytest.approx(other["sd"], rel=1e-8)
+    assert other["objective"] > result.objective + 1.0

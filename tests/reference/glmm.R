@@ -84,14 +84,6 @@ make_responses <- function() {
 
 dir.create(data_folder, showWarnings = FALSE)
 write_data("responses", make_responses())
-# Gamma responses without groups (lme4's issue 643), in all their digits.
-flat_gamma <- file.path(data_folder, "flat_gamma.csv")
-if (!file.exists(flat_gamma)) {
-  set.seed(123)
-  y <- rgamma(1000, 3, 30)
-  write.csv(data.frame(y = format(y, digits = 17), g = paste0("g", sample(1:20, 1000, replace = TRUE))), flat_gamma,
-            row.names = FALSE, quote = FALSE)
-}
 
 # ---- models --------------------------------------------------------------------------------------------------------
 
