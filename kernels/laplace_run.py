@@ -42,8 +42,8 @@ FAR = 1e4
 LOG_RANGE = 30.0
 # steps of the differences of the parameter's own curvature, and its least value per row
 PARAMETER_STEP, LEAST_CURVATURE = 1e-3, 1e-6
-# longest step of a fixed effect or of the parameter's logarithm, in units of its standard error
-REACH = 1000.0
+# rounding error of the criterion, relative to its size and the number of rows
+ROUNDING = 4e-15
 
 # places in ``Trail.state``
 BORDERED, TIGHT = 0, 1
@@ -199,7 +199,7 @@ def evaluate(
 @small_kernel
 def rounding(rows: Rows, value: float) -> float:
     """Rounding error of the criterion."""
-    return 4e-15 * (rows.y.shape[0] + abs(value)) if math.isfinite(value) else 0.0
+    return ROUNDING * (rows.y.shape[0] + abs(value)) if math.isfinite(value) else 0.0
 
 
 @small_kernel
@@ -255,7 +255,7 @@ def serve(
                 grad[i] = math.nan
         if action == ACCEPTED:
             trail.state[TIGHT] = 1 if modes.real[pirls.TOLERANCE] == TOLERANCE else 0
-            action = laplace_search.accept(theta_map, search, inner, path, history, extra_hessian, REACH)
+            action = laplace_search.accept(theta_map, search, inner, path, history, extra_hessian)
         if searching and action == EVALUATE:
             laplace_search.step(theta_map, search, inner, path)
     modes.real[pirls.TOLERANCE] = TOLERANCE

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # the model of the Hessian is improved by secants where it leaves a larger share of the decrement; by those along which no
 # standard deviation changed by a larger share
 SLOW, NEAR = 0.05, 0.3
+# longest step of a fixed effect or of the logarithm of the family's parameter, in units of its standard error
+REACH = 1000.0
 
 
 class History(NamedTuple):
@@ -82,11 +84,11 @@ def record(path: Path, history: History) -> None:
 
 @inner_kernel
 def accept(
-    theta_map: ThetaMap, search: Search, inner: Search, path: Path, history: History, extra_hessian: Float, reach: float
+    theta_map: ThetaMap, search: Search, inner: Search, path: Path, history: History, extra_hessian: Float
 ) -> int:
     """Tell the search gradient, model of the Hessian and secant pair at the trial, now accepted. ``inner`` has those of the
     covariance parameters, with the average information as its Hessian; the other parameters end a point and are searched as
-    they are, each step at most ``reach`` of their standard errors."""
+    they are, each step at most ``REACH`` of their standard errors."""
     n = theta_map.position.shape[0]
     first = path.lam.shape[0] - extra_hessian.shape[0]
     pull_back(theta_map, path.trial, path.trial_grad, inner.gradient, inner.hessian, inner.reach)
@@ -101,7 +103,7 @@ def accept(
     for i in range(extra_hessian.shape[0]):
         c = first + i
         search.gradient[n + i] = path.trial_grad[c]
-        search.reach[n + i] = reach / math.sqrt(0.5 * extra_hessian[i, i])
+        search.reach[n + i] = REACH / math.sqrt(0.5 * extra_hessian[i, i])
         search.secant_step[n + i] = path.trial[c] - path.follow[c]
         search.secant_change[n + i] = path.trial_grad[c] - path.follow_grad[c]
         for j in range(n):
@@ -121,10 +123,10 @@ def accept(
 
 @kernel
 def accept_point(
-    theta_map: ThetaMap, search: Search, inner: Search, path: Path, history: History, extra_hessian: Float, reach: float
+    theta_map: ThetaMap, search: Search, inner: Search, path: Path, history: History, extra_hessian: Float
 ) -> int:
     """``accept`` for Python."""
-    return accept(theta_map, search, inner, path, history, extra_hessian, reach)
+    return accept(theta_map, search, inner, path, history, extra_hessian)
 
 
 @inner_kernel

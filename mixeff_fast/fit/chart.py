@@ -33,9 +33,12 @@ ABSENT = 1e-6
 # length of the columns of Lambda that stand in for absent directions, in the same units
 FAINT = 1e-6
 _TINY = float(np.finfo(np.float64).tiny)
-# where a derivative is taken from, in steps: extrapolated, and not
 _STENCIL = np.array([1.0, -1.0, 0.5, -0.5])
-_SHORT_STENCIL = np.array([1.0, -1.0])
+
+
+def stencil(extrapolated: bool) -> Float:
+    """Where a derivative is taken from, in steps."""
+    return _STENCIL if extrapolated else _STENCIL[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Chart:
     @property
     def evaluations(self) -> int:
         """Of all derivatives."""
-        return len(self.steps) * len(_STENCIL if self.extrapolated else _SHORT_STENCIL)
+        return len(self.steps) * len(stencil(self.extrapolated))
 
 
 def chart_at(engine: Engine, lam: Float, extrapolated: bool = True) -> Chart:
@@ -130,8 +133,8 @@ def slopes(function: Callable[[Float], Float], lam: Float, chart: Chart) -> Iter
     Central differences: ``function`` is asked for its arrays at all points of a coordinate, shape (4, len(lam)) or, where they
     are not extrapolated, (2, len(lam)).
     """
-    stencil = _STENCIL if chart.extrapolated else _SHORT_STENCIL
+    points = stencil(chart.extrapolated)
     for direction, step in zip(chart.directions, chart.steps.tolist(), strict=True):
-        there = function(lam + np.multiply.outer(step * stencil, direction))
+        there = function(lam + np.multiply.outer(step * points, direction))
         wide = (there[0] - there[1]) / (2.0 * step)
         yield (4.0 * ((there[2] - there[3]) / step) - wide) / 3.0 if chart.extrapolated else wide

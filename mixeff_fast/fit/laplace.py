@@ -24,7 +24,7 @@ from mixeff_fast.fit.standardize import standardize
 from mixeff_fast.fit.threads import Team
 from mixeff_fast.fit.workspace import n_chunks, new_path, new_scoring, new_search, new_trunk, new_workspace
 from mixeff_fast.kernels import families, laplace, laplace_run, laplace_search, optimizer, pirls, stages
-from mixeff_fast.kernels.laplace_run import BORDERED, FAR, LOG_RANGE, LOOSE, REACH, TIGHT, TOLERANCE
+from mixeff_fast.kernels.laplace_run import BORDERED, FAR, LOG_RANGE, LOOSE, ROUNDING, TIGHT, TOLERANCE
 from mixeff_fast.kernels.laplace_search import History
 from mixeff_fast.kernels.optimizer import ACCEPTED, EVALUATE
 
@@ -298,7 +298,7 @@ class LaplaceEngine(Coordinates):
                 if real[pirls.TOLERANCE] == TOLERANCE:
                     self.last = path.trial.copy(), f, path.trial_grad.copy()
                 action = laplace_search.accept_point(self.theta_map, search, self.inner, path, self.history,
-                                                     self.extra_hessian, REACH)
+                                                     self.extra_hessian)
             if action == EVALUATE:
                 laplace_search.step_point(self.theta_map, search, self.inner, path)
         real[pirls.TOLERANCE] = TOLERANCE
@@ -379,4 +379,4 @@ class LaplaceEngine(Coordinates):
         return float(np.mean(prior)) if self.family.code in DISPERSED else 1.0
 
     def rounding(self) -> float:
-        return 4e-15 * (self.n + abs(self.value)) if math.isfinite(self.value) else 0.0
+        return ROUNDING * (self.n + abs(self.value)) if math.isfinite(self.value) else 0.0

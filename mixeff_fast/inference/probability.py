@@ -112,16 +112,11 @@ def f_upper(f: float, df1: float, df2: float) -> Tail:
 
 
 def _beta_tail(log_ratio: float, b: float, a: float) -> Tail:
-    """``I_x(a, b)`` at ``x = 1 / (1 + ratio)``, from the logarithm of the ratio, which may be out of a double's range."""
-    special = _special()
-    ratio = math.exp(min(log_ratio, 700.0))
-    x = 1.0 / (1.0 + ratio)
-    p = special.betainc(a, b, x) if x <= 0.5 else special.betaincc(b, a, ratio * x)
-    return _finished(log_ratio, ratio, x, b, a, float(p))
+    return _beta_tails([log_ratio], b, [a])[0]
 
 
 def _beta_tails(log_ratio: list[float], b: float, a: list[float]) -> list[Tail]:
-    """``_beta_tail`` of many."""
+    """``I_x(a, b)`` at ``x = 1 / (1 + ratio)`` for each a, from logarithms of ratios, which may be out of a double's range."""
     special = _special()
     ratio = [math.exp(min(each, 700.0)) for each in log_ratio]
     x = [1.0 / (1.0 + each) for each in ratio]

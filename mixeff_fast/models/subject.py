@@ -114,6 +114,7 @@ def without_spread(result: LmmResult) -> str | None:
 
 def lmm_facts(fit: LinearMixedModel) -> Facts:
     """The facts of a linear mixed model."""
+    from mixeff_fast.fit.chart import stencil
     from mixeff_fast.fit.engine import available_memory, spares_evaluations
     from mixeff_fast.fit.moments import needed_bytes
     from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
@@ -136,7 +137,7 @@ def lmm_facts(fit: LinearMixedModel) -> Facts:
         withheld=withheld_by(fit.spec.call.intent, certificate.status, without_spread(result)),
         rows_in_memory=model.frame.response is not ROWS_ELSEWHERE,
         free=free,
-        differences=2 if spares_evaluations(model) else 4,
+        differences=len(stencil(not spares_evaluations(model))),
         evaluations=certificate.evaluations,
         flops=flops,
         kenward_roger=(flops + p * effects * (2.0 * p + 4.0 * max(f.width for f in model.factors)), needed),
