@@ -35,9 +35,10 @@ def row_fields(row: tests.Row) -> dict[str, Any]:
         "label": row.label, "kind": row.kind, "estimate": row.estimate, "std_error": row.std_error, "statistic": row.statistic,
         "statistic_name": row.statistic_name, "numerator_df": row.numerator_df, "denominator_df": row.denominator_df,
         "p_value": row.p_value, "log_p_value": row.log_p, "method": row.method, "requested_method": row.requested,
-        "status": row.status,
-        "reliability": row.reliability, "reliability_reason": row.reliability_reason, "reason_code": row.reason_code,
-        "reason": "" if row.reason_code is None else words(row.reason_code), "notes": tuple(map(words, row.notes)),
+        "status": row.status, "reliability": row.reliability, "reliability_reason": row.reliability_reason,
+        "reason_code": row.reason_code,
+        "reason": "" if row.reason_code is None else words(row.reason_code),
+        "notes": tuple(map(words, row.notes)) if row.notes else (),
         "estimability": None if row.assessment is None else estimability_record(row.assessment),
         "family": None if family is None or family.rows == 0 else i.ContrastFamily(
             restriction_rows=family.rows, effective_rank=family.rank, rank_deficient=family.rank < family.rows,

@@ -38,6 +38,11 @@ WITHOUT_TESTS = ("p_value_unavailable", "not_assessed", "unsupported")
 
 # lme4's default for lme4.summary.cor.max
 MOST_CORRELATIONS = 12
+# columns of the table, those of text, and the fields of a row that they show
+_KEYS = ("term", "estimate", "std_error", "df", "statistic", "statistic_name", "p_value", "log_p_value", "method", "status",
+         "reason_code")
+_TEXT = ("term", "statistic_name", "method", "status", "reason_code")
+_VALUES = attrgetter(*({"term": "label", "df": "denominator_df"}.get(key, key) for key in _KEYS))
 
 
 class Described(Protocol):
@@ -71,12 +76,8 @@ class Summary:
         reason_code``."""
         import polars as pl
 
-        keys = ("term", "estimate", "std_error", "df", "statistic", "statistic_name", "p_value", "log_p_value", "method",
-                "status", "reason_code")
-        text = {"term", "statistic_name", "method", "status", "reason_code"}
-        names = {"term": "label", "df": "denominator_df"}
-        rows = list(map(attrgetter(*(names.get(key, key) for key in keys)), self.inference.rows))
-        return pl.DataFrame(rows, schema={k: pl.String if k in text else pl.Float64 for k in keys}, orient="row")
+        schema = {key: pl.String if key in _TEXT else pl.Float64 for key in _KEYS}
+        return pl.DataFrame(list(map(_VALUES, self.inference.rows)), schema=schema, orient="row")
 
     def __str__(self) -> str:
         return summary_text(self.artifact, self.inference)
