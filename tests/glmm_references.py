@@ -86,6 +86,12 @@ DESIGNS = {
     "amount_gamma_slopes": Design("amount", ("1", "x"), (GX,)),
     "rate_gamma_inverse": Design("rate", ("1", "z"), (G,)),
     "growth_gaussian_log": Design("growth", ("1", "x"), (G,)),
+    "rare_events": Design("y", ("1", "exposure"), (G,)),
+    "link_probit": Design("probit", ("1", "x"), (G,), trials="trials"),
+    "link_cloglog": Design("cloglog", ("1", "x"), (G,), trials="trials"),
+    "link_sqrt": Design("y", ("1", "x"), (G,)),
+    "counts_size_known": Design("y", ("1", "x"), (G,)),
+    "counts_size": Design("y", ("1", "x"), (G,)),
 }
 
 

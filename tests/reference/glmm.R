@@ -85,6 +85,42 @@ make_responses <- function() {
 dir.create(data_folder, showWarnings = FALSE)
 write_data("responses", make_responses())
 
+# Small designs with responses made by rule, whose fits are published elsewhere.
+grid <- function(groups, x) data.frame(g = rep(paste0("g", seq_len(groups)), each = length(x)), x = rep(x, groups))
+
+make_rare_events <- function() {
+  events <- list(c(4, 10), c(5, 8), c(3, 9), c(1, 8), 7, 10)
+  frame <- data.frame(g = rep(sprintf("G%02d", 1:12), each = 10), exposure = rep(seq(-1.2, 1.2, length.out = 10), 12), y = 0L)
+  for (group in seq_along(events)) frame$y[10 * (group - 1) + events[[group]]] <- 1L
+  frame
+}
+
+make_link_trials <- function() {
+  trials <- rep_len(c(13L, 14L, 15L, 16L, 12L), 48)
+  probit <- c(2, 0, 2, 5, 3, 6, 1, 3, 3, 4, 7, 7, 1, 3, 5, 5, 8, 11, 4, 2, 5, 8, 9, 12, 3, 6, 6, 9, 13, 9, 1, 3, 6, 7, 7, 10,
+              2, 1, 3, 4, 4, 7, 3, 6, 4, 7, 11, 11)
+  cloglog <- c(3, 1, 3, 5, 3, 5, 2, 4, 3, 4, 7, 6, 2, 4, 5, 4, 7, 10, 5, 3, 5, 8, 8, 11, 4, 6, 6, 9, 12, 8, 2, 4, 7, 6, 7, 10,
+               3, 2, 4, 5, 4, 7, 4, 7, 4, 7, 10, 10)
+  cbind(grid(8, seq(-2.5, 2.5)), trials = trials, probit = as.integer(probit), cloglog = as.integer(cloglog))
+}
+
+make_link_counts <- function() {
+  y <- c(1, 1, 1, 2, 1, 2, 2, 1, 1, 2, 2, 2, 2, 3, 2, 2, 3, 2, 3, 3, 4, 2, 2, 2, 3, 3, 4, 4, 3, 3, 3, 4, 4, 5, 5, 2, 2, 3, 2,
+         3, 3, 4, 1, 1, 2, 1, 2, 2, 3, 2, 3, 3, 4, 4, 4, 4)
+  cbind(grid(8, seq(-3, 3)), y = as.integer(y))
+}
+
+make_size_counts <- function() {
+  y <- c(1, 3, 0, 2, 7, 2, 6, 1, 1, 3, 0, 3, 8, 2, 6, 2, 1, 3, 1, 3, 0, 3, 7, 2, 1, 4, 1, 3, 0, 3, 8, 3, 1, 5, 1, 4, 1, 3, 9,
+         3, 1, 0, 1, 4, 1, 4, 10, 4)
+  cbind(grid(6, seq(-3.5, 3.5)), y = as.integer(y))
+}
+
+write_data("rare_events", make_rare_events())
+write_data("link_trials", make_link_trials())
+write_data("link_counts", make_link_counts())
+write_data("size_counts", make_size_counts())
+
 # ---- models --------------------------------------------------------------------------------------------------------
 
 models <- list()
@@ -163,6 +199,13 @@ add("amount_gamma_crossed", "responses", "amount ~ x + f + (1 | g) + (1 | h)", "
 add("amount_gamma_slopes", "responses", "amount ~ x + (x | g)", "gamma", "log", engine = "glmmTMB")
 add("rate_gamma_inverse", "responses", "rate ~ z + (1 | g)", "gamma", "inverse", engine = "glmmTMB")
 add("growth_gaussian_log", "responses", "growth ~ x + (1 | g)", "gaussian", "log", engine = "glmmTMB")
+
+add("rare_events", "rare_events", "y ~ exposure + (1 | g)", "binomial", "logit")
+add("link_probit", "link_trials", "cbind(probit, trials - probit) ~ x + (1 | g)", "binomial", "probit")
+add("link_cloglog", "link_trials", "cbind(cloglog, trials - cloglog) ~ x + (1 | g)", "binomial", "cloglog")
+add("link_sqrt", "link_counts", "y ~ x + (1 | g)", "poisson", "sqrt")
+add("counts_size_known", "size_counts", "y ~ x + (1 | g)", "negative_binomial", "log", parameter = 3.25)
+add("counts_size", "size_counts", "y ~ x + (1 | g)", "negative_binomial", "log")
 
 bundled <- c("cbpp", "VerbAgg", "grouseticks", "Arabidopsis")
 
