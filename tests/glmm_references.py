@@ -92,6 +92,11 @@ DESIGNS = {
     "link_sqrt": Design("y", ("1", "x"), (G,)),
     "counts_size_known": Design("y", ("1", "x"), (G,)),
     "counts_size": Design("y", ("1", "x"), (G,)),
+    "frogs": Design(
+        "overlapped",
+        ("1", "caller_mass", "distance", "caller_mass*distance"),
+        (Term("chorus:frog", ("1", "caller_mass")), Term("chorus")),
+    ),
 }
 
 

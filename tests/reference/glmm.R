@@ -207,6 +207,10 @@ add("link_sqrt", "link_counts", "y ~ x + (1 | g)", "poisson", "sqrt")
 add("counts_size_known", "size_counts", "y ~ x + (1 | g)", "negative_binomial", "log", parameter = 3.25)
 add("counts_size", "size_counts", "y ~ x + (1 | g)", "negative_binomial", "log")
 
+# Túngara frogs whose calls overlap those of another: Larter and Ryan (2024), doi:10.5061/dryad.3n5tb2rrz, CC0; the rows that
+# have a preceding call. Intercepts and slopes are almost the same effect.
+add("frogs", "frogs", "overlapped ~ caller_mass * distance + (1 | chorus) + (caller_mass | chorus:frog)", "binomial", "logit")
+
 bundled <- c("cbpp", "VerbAgg", "grouseticks", "Arabidopsis")
 
 load_data <- function(spec) {
