@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 # an old factorization serves only where no entry of Lambda has changed by a larger share
 NEARBY = 0.1
-# decrement of the inner iterations: twice the penalized deviance that they leave; a search far from its end takes more, in
-# proportion to its own decrement
-TOLERANCE, LOOSE = 1e-20, 1e-10
+# a search leaves the inner iterations a decrement in proportion to its own, until the next point may be its last: its gradient
+# is one that differences are taken of
+LOOSE, NEAR_END = 1e-10, 1e-6
 # decrement of a search that has not begun
 FAR = 1e4
 # logarithms of the family's parameter that are so far from that of its natural size are not looked at
@@ -56,6 +56,7 @@ class Trail(NamedTuple):
     anchor_lam: Float  # and its Lambda
     factored: Float  # Lambda of the factorization at hand
     value: Float  # 1: the criterion computed last
+    tolerance: float  # decrement of the inner iterations: twice the penalized deviance that they leave
     state: Int64  # whether that factorization is bordered; whether the last point was accepted at the least tolerance
     saturated: Float  # log-likelihood at means of the responses, and its slope in the logarithm of the family's parameter
     y: Float  # these responses, or those that stand for them
@@ -197,6 +198,20 @@ def evaluate(
 
 
 @small_kernel
+def loosen(search: Search, modes: Modes, trail: Trail) -> None:
+    """Set the tolerance of the inner iterations at the next point of a search."""
+    ahead = search.real[DECREMENT] if search.counts[EVALUATIONS] > 0 else FAR
+    far = ahead >= NEAR_END and math.isfinite(ahead)
+    modes.real[pirls.TOLERANCE] = max(trail.tolerance, LOOSE * ahead) if far else trail.tolerance
+
+
+@kernel
+def loosen_inner(search: Search, modes: Modes, trail: Trail) -> None:
+    """``loosen`` for Python."""
+    loosen(search, modes, trail)
+
+
+@small_kernel
 def rounding(rows: Rows, value: float) -> float:
     """Rounding error of the criterion."""
     return ROUNDING * (rows.y.shape[0] + abs(value)) if math.isfinite(value) else 0.0
@@ -229,11 +244,9 @@ def serve(
         left -= 1
         point = path.trial if searching else points[k]
         grad = path.trial_grad if searching else grads[k]
-        modes.real[pirls.TOLERANCE] = TOLERANCE
+        modes.real[pirls.TOLERANCE] = trail.tolerance
         if searching:
-            ahead = search.real[DECREMENT] if search.counts[EVALUATIONS] > 0 else FAR
-            if math.isfinite(ahead):
-                modes.real[pirls.TOLERANCE] = max(TOLERANCE, LOOSE * ahead)
+            loosen(search, modes, trail)
         f = evaluate(rows, plan, cross, work, chain, trunk, kept, family, modes, joint, trail, point, searching)
         trail.value[0] = f
         trail.state[BORDERED] = 1 if searching or joint else 0
@@ -254,9 +267,9 @@ def serve(
             for i in range(grad.shape[0]):
                 grad[i] = math.nan
         if action == ACCEPTED:
-            trail.state[TIGHT] = 1 if modes.real[pirls.TOLERANCE] == TOLERANCE else 0
+            trail.state[TIGHT] = 1 if modes.real[pirls.TOLERANCE] == trail.tolerance else 0
             action = laplace_search.accept(theta_map, search, inner, path, history, extra_hessian)
         if searching and action == EVALUATE:
             laplace_search.step(theta_map, search, inner, path)
-    modes.real[pirls.TOLERANCE] = TOLERANCE
+    modes.real[pirls.TOLERANCE] = trail.tolerance
     return action

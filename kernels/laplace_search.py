@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from mixeff_fast.kernels._cache import inner_kernel, kernel
 from mixeff_fast.kernels.covariance import displace, orthogonalize, pull_back, secant_pair
 from mixeff_fast.kernels.optimizer import (
+    BACKTRACKS,
+    CONVERGED,
     DECREMENT,
+    EVALUATE,
+    EVALUATIONS,
     ITERATIONS,
+    LIMIT,
+    NOISE,
+    SLOPE,
     STEP,
+    TOLERANCE,
     add_secant,
     make_positive,
     newton_direction,
@@ -83,6 +91,20 @@ def record(path: Path, history: History) -> None:
 
 
 @inner_kernel
+def go_on(search: Search, before: float, action: int) -> int:
+    """Take one more step where the last gain was above the rounding of the criterion and the next one is not: ``before`` is the
+    decrement at the last point but one."""
+    real = search.real
+    short = action == CONVERGED and real[DECREMENT] > real[TOLERANCE] and before > real[NOISE]
+    if not short or search.counts[EVALUATIONS] >= search.counts[LIMIT]:
+        return action
+    real[SLOPE] = -real[DECREMENT]
+    real[STEP] = 1.0
+    search.counts[BACKTRACKS] = 0
+    return EVALUATE
+
+
+@inner_kernel
 def accept(
     theta_map: ThetaMap, search: Search, inner: Search, path: Path, history: History, extra_hessian: Float
 ) -> int:
@@ -118,7 +140,7 @@ def accept(
         make_positive(search)
         if newton_direction(search) > SLOW * search.real[DECREMENT]:
             learn(theta_map, search, path, history)
-    return propose(search)
+    return go_on(search, search.real[DECREMENT], propose(search))
 
 
 @kernel

@@ -16,7 +16,7 @@ FAMILIES = [Family("binomial", "logit"), Family("binomial", "cauchit"), Family("
             Family("negative_binomial", "log"), Family("gamma", "log"), Family("gamma", "inverse"),
             Family("inverse_gaussian", "log"), Family("gaussian", "log")]
 # standard errors come from differences of gradients
-ERRORS = 1e-5
+ERRORS = 1e-6
 names = pytest.mark.parametrize("family", FAMILIES, ids=str)
 
 

@@ -200,7 +200,10 @@ def _look(engine: Coordinates, point: Point, reml: bool, exhausted: bool) -> _Ev
         if exhausted:
             face = resolve(engine, point, face, reml)
             break
+        before = face.decrement
         face = resolve(engine, point, polish(engine, point, face, reml), reml)
+        if CERTIFIED_DECREMENT >= before > engine.sharp_decrement > face.decrement and not face.saddle:
+            continue
         if face.decrement > CERTIFIED_DECREMENT:
             face = polish(engine, point, face, reml)
         if face.decrement <= CERTIFIED_DECREMENT or face.saddle or not descend(engine, point, face, reml):

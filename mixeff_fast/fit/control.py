@@ -47,7 +47,8 @@ def control(
         Evaluations of objective and gradient the optimizer may use. A fit that runs out is ``not_optimized``.
     tolerance
         The search stops when its Newton decrement (predicted gain in the objective, in -2 log-likelihood units) is
-        below this; the certificate then measures the decrement with a true Hessian and polishes the fit.
+        below this, in generalized models a thousandth of it; the certificate then measures the decrement with a true Hessian
+        and polishes the fit.
     start
         Starting values of theta in the user's units, in the order of ``theta_names``; None starts from a unit relative
         covariance of the standardized columns.

@@ -4,6 +4,7 @@ another. Theta in the user's units is read from it and written to it here and no
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,8 @@ class Coordinates(ABC):
     spares_evaluations: bool
     # shortest step of one-sided differences of the gradient, relative to the natural one
     one_sided_step = ONE_SIDED_STEP
+    # a Hessian that others than the certificate read is of a point where the Newton decrement is at most this
+    sharp_decrement = math.inf
 
     @abstractmethod
     def criterion(self, lam: Float, reml: bool) -> float:

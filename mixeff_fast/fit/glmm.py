@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-# decrement at which a search ends: the Hessian is of that point, and how far it is off shows in standard errors
-SEARCHED = 1e-9
+# a search goes on to a decrement smaller than the caller's by this factor: the Hessian is of the point where it ends, and how
+# far that is off shows in standard errors
+SHARPER = 1e-3
 # by how much the objective may differ at one point when it is computed again
 SAME = 1e-7
 
@@ -140,8 +141,7 @@ def fit_glmm(
     check_start(model, control)
     with single_threaded_blas():
         engine = new_engine(model, method, control, n_agq)
-        # the Hessian that certifies the optimum also polishes it
-        searched = replace(control, tolerance=max(control.tolerance, SEARCHED))
+        searched = replace(control, tolerance=SHARPER * control.tolerance)
         point, certificate = optimum(engine, False, searched, start_point(engine, control))
         objective = engine.settle(point)
         if certificate.status.startswith("converged") and not math.isfinite(objective):

@@ -9,7 +9,6 @@ import numpy as np
 
 from mixeff_fast.fit.laplace import UNIT_LINKS
 from mixeff_fast.kernels import families, pirls, working
-from mixeff_fast.kernels.laplace_run import TOLERANCE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,7 +143,7 @@ def start_point(engine: LaplaceEngine, control: Control) -> Float:
         there = _unit(modes.fisher if engine.family.strict else modes.weight)
         if there > unit * FAR_UNIT:
             lam, _ = _start(engine, control, there, modes.u[q:].copy())
-    modes.real[pirls.TOLERANCE] = TOLERANCE
+    modes.real[pirls.TOLERANCE] = engine.trail.tolerance
     engine.set_anchor(lam)
     size = engine.assembled.lam_size
     point = np.zeros(size + engine.n_extra)

@@ -50,7 +50,9 @@ def new_modes(columns: int, n: int, n_chunks: int, width: int, family: Family, p
     )
 
 
-def new_trail(rows: Rows, family: Family, columns: int, lam_size: int, parametric: bool, whole: float) -> Trail:
+def new_trail(
+    rows: Rows, family: Family, columns: int, lam_size: int, parametric: bool, whole: float, tolerance: float
+) -> Trail:
     """What evaluations of a model with ``columns`` random and fixed effects together know of each other. Where the parameter is
     estimated, the saturated likelihood is of distinct responses, as far as prior weights do not tell rows apart."""
     y, trials, prior, scale, power = rows.y, rows.trials, rows.prior, 1.0, 0.0
@@ -64,6 +66,6 @@ def new_trail(rows: Rows, family: Family, columns: int, lam_size: int, parametri
             y, trials, scale = np.ones(1), rows.nothing, float(len(rows.y))
     return Trail(
         anchor=np.zeros(columns), anchor_lam=np.zeros(lam_size), factored=np.zeros(lam_size), value=np.full(1, np.inf),
-        state=np.zeros(2, np.int64), saturated=np.zeros(2), y=y, trials=trials, prior=prior, scale=scale, power=power,
-        estimated=int(parametric), whole=math.log(whole),
+        tolerance=tolerance, state=np.zeros(2, np.int64), saturated=np.zeros(2), y=y, trials=trials, prior=prior, scale=scale,
+        power=power, estimated=int(parametric), whole=math.log(whole),
     )

@@ -24,7 +24,7 @@ from mixeff_fast.fit.standardize import standardize
 from mixeff_fast.fit.threads import Team
 from mixeff_fast.fit.workspace import n_chunks, new_path, new_scoring, new_search, new_trunk, new_workspace
 from mixeff_fast.kernels import families, laplace, laplace_run, laplace_search, optimizer, pirls, stages
-from mixeff_fast.kernels.laplace_run import BORDERED, FAR, LOG_RANGE, LOOSE, ROUNDING, TIGHT, TOLERANCE
+from mixeff_fast.kernels.laplace_run import BORDERED, LOG_RANGE, ROUNDING, TIGHT
 from mixeff_fast.kernels.laplace_search import History
 from mixeff_fast.kernels.optimizer import ACCEPTED, EVALUATE
 
@@ -48,6 +48,12 @@ SECANTS = 8
 STALE, STALE_CHEAP, STALE_SCORING = 0.02, 1e-4, 0.2
 # nanoseconds that a flop of a factorization, a row's part in a cross-product and its part in an inner step take, about
 FLOP, CROSS_ROW, PASS_ROW = 0.4, 8.0, 20.0
+# Standard errors come from differences of gradients, and are to be within 1e-6 whatever the units. Over the length of a
+# standard error they change the less the more levels there are, these being FEW_LEVELS: so much longer may the steps be, beside
+# the square root of the rows; so much further off may the point be, as a Newton decrement; and so much, by the square of the
+# steps, may the inner iterations leave, per row, but never more than LEAST_EXACT
+FEW_LEVELS = 10.0
+DIFFERENCE, SHARP, EXACT, LEAST_EXACT = 1.5e-7, 2e-12, 2.5e-27, 1e-20
 # links on whose scale a standard deviation of 1 is large
 UNIT_LINKS = ("logit", "probit", "cloglog", "cauchit", "log")
 # a standard error on that scale that only estimates that run to infinity have
@@ -69,8 +75,6 @@ class LaplaceEngine(Coordinates):
 
     # points of a quadrature rule per dimension, and nodes per level
     n_agq = nodes = 1
-    # standard errors come from these differences too
-    one_sided_step = 3e-6
 
     def __init__(self, model: CompiledModel, control: Control, joint: bool = False) -> None:
         """``joint`` profiles the fixed effects: they minimize the penalized deviance together with the random effects."""
@@ -103,7 +107,10 @@ class LaplaceEngine(Coordinates):
                                self.parametric)
         # natural size of the family's parameter
         self.whole = self._whole()
-        self.trail = new_trail(self.rows, self.family, self.q + self.rank, self.assembled.lam_size, self.parametric, self.whole)
+        levels = max(1.0, min(factor.n_levels for factor in model.factors) / FEW_LEVELS)
+        self.one_sided_step, self.sharp_decrement = DIFFERENCE * math.sqrt(levels), SHARP * levels
+        self.trail = new_trail(self.rows, self.family, self.q + self.rank, self.assembled.lam_size, self.parametric, self.whole,
+                               min(EXACT * self.n * levels, LEAST_EXACT))
         self.n_beta = 0 if joint else self.rank
         self.n_extra = self.n_beta + int(self.parametric)
         self.search = new_search(model.n_theta + self.n_extra)
@@ -124,7 +131,7 @@ class LaplaceEngine(Coordinates):
         work_of_step = 2.0 * plan.panel_size * FLOP + self.n * PASS_ROW
         stale = STALE if work_of_factor > work_of_step else STALE_CHEAP
         self.modes.real[pirls.CONTRACTION] = stale if self.family.canonical else STALE_SCORING
-        self.modes.real[pirls.TOLERANCE] = TOLERANCE
+        self.modes.real[pirls.TOLERANCE] = self.trail.tolerance
         self.last: tuple[Float, float, Float] | None = None
         laplace_run.saturate(self.family, self.parameter, self.trail)
 
@@ -288,20 +295,19 @@ class LaplaceEngine(Coordinates):
         action = EVALUATE
         while action == EVALUATE and request != 0:
             request -= 1
-            ahead = float(search.real[optimizer.DECREMENT]) if search.counts[optimizer.EVALUATIONS] else FAR
-            real[pirls.TOLERANCE] = max(TOLERANCE, LOOSE * ahead) if math.isfinite(ahead) else TOLERANCE
+            laplace_run.loosen_inner(search, self.modes, self.trail)
             f = self._at(path.trial, True)
             action = stages.judge(search, f, self.rounding())
             if action == ACCEPTED:
                 self.set_anchor(path.trial)
                 self._slopes(path.trial, path.trial_grad, True)
-                if real[pirls.TOLERANCE] == TOLERANCE:
+                if real[pirls.TOLERANCE] == self.trail.tolerance:
                     self.last = path.trial.copy(), f, path.trial_grad.copy()
                 action = laplace_search.accept_point(self.theta_map, search, self.inner, path, self.history,
                                                      self.extra_hessian)
             if action == EVALUATE:
                 laplace_search.step_point(self.theta_map, search, self.inner, path)
-        real[pirls.TOLERANCE] = TOLERANCE
+        real[pirls.TOLERANCE] = self.trail.tolerance
         return int(action)
 
     def beta_covariance(self, point: Float, certificate: Certificate) -> tuple[Float, VcovRoute, float | None]:
