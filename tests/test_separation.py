@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from mixeff_fast.fit import separation as separation_module
 from mixeff_fast.fit.separation import separation, separation_finding, separation_symptoms, skipped_finding
 
 
@@ -49,7 +50,10 @@ def designs():
         yield x, successes, trials
 
 
-def test_against_the_rays_of_the_cone() -> None:
+@pytest.mark.parametrize("at_once", [2, separation_module.ROWS_AT_ONCE])
+def test_against_the_rays_of_the_cone(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """With all rows in the linear programs, and with few that become more."""
+    monkeypatch.setattr(separation_module, "ROWS_AT_ONCE", at_once)
     kinds = []
     for x, successes, trials in designs():
         expected = separable_rows(x, successes, trials)
@@ -102,6 +106,22 @@ def test_one_row_with_a_value_that_no_other_row_has() -> None:
     x[18, 2], y[18] = 1.0, 1.0
     assert separation(x, y).kind == "none"
     assert separation_finding(separation(x, y), ("(Intercept)", "x1", "x2"), x) is None
+
+
+def test_many_rows() -> None:
+    """More than a linear program holds at once, and overlap that only a few of them show."""
+    rng = np.random.default_rng(8)
+    x = np.column_stack([np.ones(200_000), rng.normal(size=(200_000, 4))])
+    along = x @ np.array([0.1, 1.0, -1.0, 0.5, 0.2])
+    x, along = x[np.abs(along) > 0.01], along[np.abs(along) > 0.01]
+    y = (along > 0.0).astype(float)
+    assert separation(x, y).kind == "complete"
+    flipped = y.copy()
+    flipped[np.argsort(np.abs(along))[:40]] = rng.integers(0, 2, 40)
+    assert separation(x, flipped).kind == "none"
+    alone = np.column_stack([x, np.arange(len(x)) == 77])
+    assert separation(alone, flipped).columns == (5,)
+    assert separation(alone, flipped).n_separated == 1
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])

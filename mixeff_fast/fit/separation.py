@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # distance from a hyperplane, on standardized columns and a direction of unit size, below which a row lies on it
 MARGIN = 1e-6
+# rows whose constraints a linear program begins with, and takes in at once; violations of others that are none
+ROWS_AT_ONCE, FEASIBLE = 2_000, 1e-7
 # entries of a sparse direction below this share of the largest are zero
 ENTRY = 1e-6
 # singular values below this share of the largest are zero
@@ -69,8 +71,21 @@ def _standardized(x: Float) -> tuple[Float, Float, Float]:
     return (x - shift) / scale, shift, scale
 
 
-def _program(cost: Float, upper: Float | None, limit: Float | None, bounds: tuple[float | None, float | None],
-             fixed: Float | None = None) -> Float | None:
+def _distinct(rows: Float) -> tuple[Float, NDArray[np.intp], Float]:
+    """The different rows, which of them each row is, and how often they occur."""
+    order = np.lexsort(rows.T)
+    inside = rows[order]
+    new = np.ones(len(rows), np.bool_)
+    np.any(inside[1:] != inside[:-1], axis=1, out=new[1:])
+    first = np.flatnonzero(new)
+    which = np.empty(len(rows), np.intp)
+    which[order] = np.cumsum(new) - 1
+    return inside[first], which, np.diff(first, append=len(rows)).astype(np.float64)
+
+
+def _solved(
+    cost: Float, upper: Float, limit: Float, bounds: tuple[float | None, float | None], fixed: Float | None
+) -> Float | None:
     from scipy.optimize import linprog
 
     found = linprog(
@@ -84,12 +99,40 @@ def _program(cost: Float, upper: Float | None, limit: Float | None, bounds: tupl
     return np.asarray(found.x, np.float64)
 
 
+def _program(
+    cost: Float, rows: Float, least: float, bounds: tuple[float | None, float | None], fixed: Float | None = None
+) -> Float | None:
+    """Minimize ``cost'b`` subject to ``rows b >= least``, ``fixed b = 0`` and the bounds; None where nothing satisfies them.
+
+    Few of many rows hold the solution, so programs of some of them are solved, each with the rows that the solution before
+    violates most: the last one's solution is that of all (Dantzig, Fulkerson & Johnson 1954, Operations Research 2).
+    """
+    chosen = np.zeros(len(rows), np.bool_)
+    chosen[np.linspace(0, len(rows) - 1, min(len(rows), ROWS_AT_ONCE)).astype(np.int64)] = True
+    while True:
+        found = _solved(cost, -rows[chosen], np.full(int(chosen.sum()), -least), bounds, fixed)
+        if found is None or chosen.all():
+            return found
+        short = np.where(chosen, 0.0, least - rows @ found)
+        worst = np.flatnonzero(short > FEASIBLE)
+        if not len(worst):
+            return found
+        if len(worst) > ROWS_AT_ONCE:
+            worst = worst[np.argpartition(-short[worst], ROWS_AT_ONCE)[:ROWS_AT_ONCE]]
+        chosen[worst] = True
+
+
+def _row_space(rows: Float) -> Float:
+    """Orthonormal rows that span those of a matrix."""
+    if not len(rows):
+        return rows
+    _, values, right = np.linalg.svd(np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows)
+    return np.asarray(right[: int(np.sum(values > RANK * values[0]))] if values[0] > 0.0 else right[:0])
+
+
 def _on_null_space(rows: Float, direction: Float) -> Float:
     """``direction`` less what it has in the space of the rows: a tolerance of the program is no separation."""
-    if not len(rows):
-        return direction
-    _, values, right = np.linalg.svd(np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows)
-    space = right[: int(np.sum(values > RANK * values[0]))] if values[0] > 0.0 else right[:0]
+    space = _row_space(rows)
     for _ in range(2):
         direction = direction - space.T @ (space @ direction)
     return direction
@@ -104,7 +147,7 @@ def _cone(signed: Float, counts: Float) -> tuple[Float, NDArray[np.bool_]]:
     total = np.zeros(signed.shape[1])
     left = np.ones(len(signed), np.bool_)
     while left.any():
-        found = _program(-(counts[left] @ signed[left]), -signed, np.zeros(len(signed)), (-1.0, 1.0))
+        found = _program(-(counts[left] @ signed[left]), signed, 0.0, (-1.0, 1.0))
         if found is None:
             break
         found = _on_null_space(signed[signed @ found <= MARGIN], found)
@@ -122,10 +165,9 @@ def _sparse(signed: Float, separated: NDArray[np.bool_], dense: Float, free: NDA
     columns not counted; ``dense`` where there is none to the accuracy of the program."""
     p = signed.shape[1]
     cost = np.where(np.concatenate([free, free]), 0.0, 1.0)
-    rows = np.hstack([signed, -signed])
-    on = rows[~separated]
-    least = float((signed[separated] @ dense).min())
-    found = _program(cost, -rows[separated], np.full(int(separated.sum()), -least), (0.0, None), on if len(on) else None)
+    off, on = signed[separated], _row_space(signed[~separated])
+    least = float((off @ dense).min())
+    found = _program(cost, np.hstack([off, -off]), least, (0.0, None), np.hstack([on, -on]) if len(on) else None)
     if found is None:
         return dense
     direction = found[:p] - found[p:]
@@ -178,10 +220,8 @@ def separation(x: Float, successes: Float, trials: Float | None = None) -> Separ
         return nothing
     standard, shift, scale = _standardized(x)
     won, lost = successes > 0.0, successes < trials
-    signed, which, counts = np.unique(
-        np.concatenate([standard[won], -standard[lost]]), axis=0, return_inverse=True, return_counts=True
-    )
-    dense, separated = _cone(signed, counts.astype(np.float64))
+    signed, which, counts = _distinct(np.concatenate([standard[won], -standard[lost]]))
+    dense, separated = _cone(signed, counts)
     if not separated.any():
         return nothing
     constant = np.all(standard == standard[0], axis=0)
@@ -194,7 +234,7 @@ def separation(x: Float, successes: Float, trials: Float | None = None) -> Separ
     columns = np.flatnonzero(used > ENTRY * used.max())
     direction[used <= ENTRY * used.max()] = 0.0
     rows = np.zeros(n, np.bool_)
-    off = separated[which.reshape(-1)]
+    off = separated[which]
     rows[np.flatnonzero(won)[off[: int(won.sum())]]] = True
     rows[np.flatnonzero(lost)[off[int(won.sum()) :]]] = True
     return Separation(

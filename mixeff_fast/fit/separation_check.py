@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 # entries of the fixed-effect columns beyond which the linear programs are not solved
-LARGEST = 400_000
+LARGEST = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ WORDS = {
     "no_conditional_modes": "no modes were found",
     "no_symptoms": "nothing in the fit calls for it",
     "linear_program_not_solved": "its linear program was not solved",
+    "too_large": "the columns have too many entries",
     "evaluation_limit_reached": "the limit on evaluations was reached",
     "no_further_descent": "the search found no lower point",
     "negative_curvature": "the criterion curves downward along a direction",
