@@ -14,7 +14,7 @@ from mixeff_fast.kernels._cache import inner_kernel, kernel, small_kernel
 from mixeff_fast.kernels._exponential import exponential
 from mixeff_fast.kernels.families import GAMMA, GAUSSIAN, NEGATIVE_BINOMIAL, POISSON, at, inside
 from mixeff_fast.kernels.links import IDENTITY, INVERSE, INVERSE_SQUARE, LOG, SQRT
-from mixeff_fast.kernels.working import LANES, is_moderate
+from mixeff_fast.kernels.working import LANES, is_moderate, weigh
 
 if TYPE_CHECKING:
     from mixeff_fast.kernels.structure import Float
@@ -134,16 +134,18 @@ def strict_weights(
 ) -> None:
     """Observed weights of rows ``start`` to ``stop``; their slopes in eta and in the logarithm of the parameter go where there
     is room for them."""
-    ready = link == LOG and prior.shape[0] == 0 and is_moderate(y, eta, math.inf, start, stop)
+    ready = link == LOG and is_moderate(y, eta, math.inf, start, stop)
     if ready and family in (GAMMA, NEGATIVE_BINOMIAL):
         if family == GAMMA:
             gamma_weights(parameter, y, eta, weight, start, stop)
+            weigh(prior, weight, start, stop)
             if slope.shape[0] > 0:
                 negate(weight, slope, start, stop)
             if change.shape[0] > 0:
                 negate(weight, change, start, stop)
         else:
             negative_binomial_weights(parameter, y, eta, weight, start, stop)
+            weigh(prior, weight, start, stop)
             if slope.shape[0] > 0:
                 negative_binomial_slopes(parameter, eta, weight, slope, start, stop)
             if change.shape[0] > 0:

@@ -153,14 +153,14 @@ def is_moderate(y: Float, eta: Float, most: float, start: int, stop: int) -> boo
 
 
 @kernel(role="inner", fastmath=LANES)
-def poisson_deviance(y: Float, eta: Float, start: int, stop: int) -> float:
+def poisson_deviance(y: Float, prior: Float, eta: Float, start: int, stop: int) -> float:
     """Of moderate rows: ``2 y E(mu / y)`` with ``E(r) = r - 1 - log(r)``."""
     total = 0.0
     for i in range(start, stop):
         mu = exponential(eta[i])
         size = y[i] if y[i] > 0.0 else 1.0
         own = size * excess_over_log(mu / size, (mu - size) / size)
-        total += 2.0 * (own if y[i] > 0.0 else mu)
+        total += 2.0 * at(prior, i) * (own if y[i] > 0.0 else mu)
     return total
 
 
@@ -173,12 +173,12 @@ def poisson_score(y: Float, eta: Float, score: Float, fisher: Float, start: int,
 
 
 @kernel(role="inner", fastmath=LANES)
-def gamma_deviance(dispersion: float, y: Float, eta: Float, start: int, stop: int) -> float:
+def gamma_deviance(dispersion: float, y: Float, prior: Float, eta: Float, start: int, stop: int) -> float:
     """Of moderate rows."""
     total = 0.0
     for i in range(start, stop):
         ratio = y[i] * exponential(-eta[i])
-        total += excess_over_log(ratio, ratio - 1.0)
+        total += at(prior, i) * excess_over_log(ratio, ratio - 1.0)
     return 2.0 * total / dispersion
 
 
@@ -191,7 +191,7 @@ def gamma_score(dispersion: float, y: Float, eta: Float, score: Float, fisher: F
 
 
 @kernel(role="inner", fastmath=LANES)
-def negative_binomial_deviances(theta: float, y: Float, eta: Float, start: int, stop: int) -> float:
+def negative_binomial_deviances(theta: float, y: Float, prior: Float, eta: Float, start: int, stop: int) -> float:
     """Of moderate rows: ``2 (y E(mu / y) - (y + theta) E((mu + theta) / (y + theta)))``."""
     total = 0.0
     for i in range(start, stop):
@@ -199,7 +199,9 @@ def negative_binomial_deviances(theta: float, y: Float, eta: Float, start: int, 
         size = y[i] if y[i] > 0.0 else 1.0
         own = size * excess_over_log(mu / size, (mu - size) / size)
         whole = y[i] + theta
-        total += 2.0 * ((own if y[i] > 0.0 else mu) - whole * excess_over_log((mu + theta) / whole, (mu - y[i]) / whole))
+        total += 2.0 * at(prior, i) * (
+            (own if y[i] > 0.0 else mu) - whole * excess_over_log((mu + theta) / whole, (mu - y[i]) / whole)
+        )
     return total
 
 
@@ -210,6 +212,14 @@ def negative_binomial_score(theta: float, y: Float, eta: Float, score: Float, fi
         share = theta / (theta + mu)
         score[i] = 2.0 * (mu - y[i]) * share
         fisher[i] = mu * share
+
+
+@kernel(role="inner", fastmath=LANES)
+def weigh(prior: Float, values: Float, start: int, stop: int) -> None:
+    """Multiply by prior weights, where there are any."""
+    if prior.shape[0] > 0:
+        for i in range(start, stop):
+            values[i] *= prior[i]
 
 
 @inner_kernel
@@ -242,20 +252,24 @@ def log_link(
     most = parameter * _CANCELLING if family == NEGATIVE_BINOMIAL else math.inf
     for first in range(start, stop, _BLOCK):
         last = min(first + _BLOCK, stop)
-        if prior.shape[0] > 0 or not is_moderate(y, eta, most, first, last):
+        if not is_moderate(y, eta, most, first, last):
             total += any_pair(family, LOG, parameter, y, trials, prior, eta, score, fisher, first, last)
-        elif family == POISSON:
-            total += poisson_deviance(y, eta, first, last)
+            continue
+        if family == POISSON:
+            total += poisson_deviance(y, prior, eta, first, last)
             if score.shape[0] > 0:
                 poisson_score(y, eta, score, fisher, first, last)
         elif family == GAMMA:
-            total += gamma_deviance(parameter, y, eta, first, last)
+            total += gamma_deviance(parameter, y, prior, eta, first, last)
             if score.shape[0] > 0:
                 gamma_score(parameter, y, eta, score, fisher, first, last)
         else:
-            total += negative_binomial_deviances(parameter, y, eta, first, last)
+            total += negative_binomial_deviances(parameter, y, prior, eta, first, last)
             if score.shape[0] > 0:
                 negative_binomial_score(parameter, y, eta, score, fisher, first, last)
+        if score.shape[0] > 0:
+            weigh(prior, score, first, last)
+            weigh(prior, fisher, first, last)
     return total
 
 
@@ -320,12 +334,12 @@ def fitted(
 
 
 @kernel(role="inner", fastmath=LANES)
-def theta_slope(theta: float, y: Float, eta: Float, start: int, stop: int) -> float:
+def theta_slope(theta: float, y: Float, prior: Float, eta: Float, start: int, stop: int) -> float:
     """Slope of the deviance of moderate rows in the logarithm of theta."""
     total = 0.0
     for i in range(start, stop):
         mu = exponential(eta[i])
-        total += 2.0 * theta * excess_over_log((y[i] + theta) / (mu + theta), (y[i] - mu) / (mu + theta))
+        total += 2.0 * theta * at(prior, i) * excess_over_log((y[i] + theta) / (mu + theta), (y[i] - mu) / (mu + theta))
     return total
 
 
@@ -367,9 +381,11 @@ def parameter_slopes(
     total = 0.0
     for first in range(start, stop, _BLOCK):
         last = min(first + _BLOCK, stop)
-        if prior.shape[0] == 0 and is_moderate(y, eta, math.inf, first, last):
-            total += theta_slope(parameter, y, eta, first, last)
+        if is_moderate(y, eta, math.inf, first, last):
+            total += theta_slope(parameter, y, prior, eta, first, last)
             theta_slopes(parameter, y, eta, score, fisher, first, last)
+            weigh(prior, score, first, last)
+            weigh(prior, fisher, first, last)
         else:
             total += any_slopes(family, link, parameter, y, trials, prior, eta, score, fisher, first, last)
     return total

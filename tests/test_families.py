@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mixeff_fast.kernels import families as f
 from mixeff_fast.kernels import links as k
+from mixeff_fast.kernels.strict import strict_weights
 from mixeff_fast.kernels.working import curvature, fitted, parameter_slopes, saturated, working
 from tests.precise import Pair, Row
 
@@ -265,6 +266,27 @@ def test_nothing_is_ever_nan(
     assert not np.isnan(np.concatenate([lone.score, lone.fisher, lone.observed, lone.slope])).any()
 
 
+@pytest.mark.parametrize("family", [f.POISSON, f.GAMMA, f.NEGATIVE_BINOMIAL])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_loops_over_moderate_rows_do_what_the_general_ones_do(family: int, weighted: bool) -> None:
+    """A mean of almost nothing in every strip calls the general loops."""
+    rng = np.random.default_rng(4)
+    n = 1500
+    eta, y = rng.uniform(-3.0, 3.0, n), rng.integers(1, 9, n).astype(float)
+    prior = rng.uniform(0.3, 4.0, n) if weighted else NONE
+    pair, between = Pair(family, k.LOG, 1.7), np.arange(0, n, 200)
+    tiny = np.insert(eta, between, -400.0)
+    fast = evaluate(pair, y, NONE, eta, prior)
+    weights = np.insert(prior, between, 1.0) if weighted else NONE
+    slow = evaluate(pair, np.insert(y, between, 1.0), NONE, tiny, weights)
+    for name in ("deviance", "score", "fisher"):
+        np.testing.assert_allclose(getattr(fast, name), getattr(slow, name)[tiny > -400.0], rtol=1e-12, err_msg=name)
+    strict = [np.full((3, len(x)), np.nan) for x in (eta, tiny)]
+    strict_weights(family, k.LOG, 1.7, y, prior, eta, *strict[0], 0, n)
+    strict_weights(family, k.LOG, 1.7, np.insert(y, between, 1.0), weights, tiny, *strict[1], 0, len(tiny))
+    np.testing.assert_allclose(strict[0], strict[1][:, tiny > -400.0], rtol=1e-12)
+
+
 @pytest.mark.parametrize(("family", "link"), PAIRS, ids=IDS)
 def test_chunks_weights_and_what_is_left_unwritten(family: int, link: int) -> None:
     """Fast loops do what the general one does, only the rows asked for, and empty outputs are not touched."""
@@ -284,9 +306,13 @@ def test_chunks_weights_and_what_is_left_unwritten(family: int, link: int) -> No
         for name in ("mu", "deviance", "score", "fisher", "observed", "slope"):
             np.testing.assert_allclose(getattr(same, name), getattr(plain, name), rtol=1e-12, atol=1e-15, err_msg=name)
     assert plain.total == pytest.approx(float(plain.deviance.sum()), rel=1e-12)
-    weighted = evaluate(pair, y, NONE, eta, np.full(n, 2.5))
-    assert weighted.total == pytest.approx(2.5 * plain.total, rel=1e-12)
-    np.testing.assert_allclose(weighted.slope, 2.5 * plain.slope, rtol=1e-12, atol=1e-15)
+    prior = rng.uniform(0.3, 4.0, n)
+    weighted = evaluate(pair, y, NONE, eta, prior)
+    assert weighted.total == pytest.approx(float(prior @ plain.deviance), rel=1e-12)
+    for name in ("deviance", "score", "fisher", "observed", "slope"):
+        np.testing.assert_allclose(getattr(weighted, name), prior * getattr(plain, name), rtol=1e-12, atol=1e-15, err_msg=name)
+    for found, one in zip(weighted.parameter, plain.parameter, strict=True):
+        np.testing.assert_allclose(found, prior * one, rtol=1e-12, atol=1e-15)
     facts = (family, link, 1.7, y, NONE, NONE, eta)
     score, fisher = np.full((2, n), np.nan)
     parts = [working(*facts, score, fisher, 10, 700), working(*facts, NONE, NONE, 700, n)]
