@@ -385,6 +385,21 @@ def leverages(
 
 
 @kernel
+def sort_rows(block: Int32, start: Int64, order: Int64, place: Int64) -> None:
+    """Rows by block, those of one in their order: ``order`` has the rows, ``place`` where each went. ``start``, zeros, one more
+    than there are blocks, gets where blocks end."""
+    for i in range(block.shape[0]):
+        start[block[i] + 1] += 1
+    for b in range(1, start.shape[0]):
+        start[b] += start[b - 1]
+    for i in range(block.shape[0]):
+        at = start[block[i]]
+        start[block[i]] = at + 1
+        order[at] = i
+        place[i] = at
+
+
+@kernel
 def find_slots(block: Int32, plan: Plan, slot: Int64) -> None:
     """Fill ``Rows.slot``: the columns of a pair of blocks are found by bisection."""
     n_factors = block.shape[0]

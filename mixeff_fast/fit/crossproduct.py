@@ -139,10 +139,29 @@ def _sum_rows(
                     arrays.neighbour_off, arrays.panel_ptr, arrays.panel_cols, cross.panel)
 
 
+def _sum_columns(
+    model: CompiledModel, standard: Standardization, kept: NDArray[np.int64], arrays: Plan, cross: CrossProduct,
+    rows: tuple[int, int]
+) -> None:
+    plan = model.plan
+    for chunk in chunks(model, standard, kept, rows):
+        cross.border[...] += chunk.xy.T @ chunk.xy
+        for k, z in enumerate(chunk.z):
+            if z.shape[1] > 1:
+                first = int(plan.diag_ptr[plan.level_block[k][0]])
+                cross.diag[first : first + z.shape[1] ** 2] += (z.T @ z).ravel()
+
+
 def accumulate(
-    model: CompiledModel, standard: Standardization, kept: NDArray[np.int64], arrays: Plan, team: Team
+    model: CompiledModel, standard: Standardization, kept: NDArray[np.int64], arrays: Plan, team: Team,
+    levels_apart: bool = True,
 ) -> CrossProduct:
-    """Sum the cross-product over all rows."""
+    """Sum the cross-product over all rows.
+
+    Without ``levels_apart`` only what tells which columns are collinear: each factor's own products, of all its levels
+    together, stand where those of the first level do, and products of factors with anything else are left out.
+    """
+    sum_rows = _sum_rows if levels_apart else _sum_columns
     plan = model.plan
     border = arrays.border
     last = len(arrays.panel_ptr) - 1
@@ -153,7 +172,7 @@ def accumulate(
 
     def sum_stripes(first: int, step: int) -> None:
         for i in range(first, len(stripes), step):
-            _sum_rows(model, standard, kept, arrays, parts[i], stripes[i])
+            sum_rows(model, standard, kept, arrays, parts[i], stripes[i])
 
     team.run(sum_stripes, len(stripes))
     total = parts[0]

@@ -59,9 +59,8 @@ def new_rows(model: CompiledModel, assembled: Assembled) -> Rows:
     """The rows, those of a leaf's block in the order of the frame."""
     frame, plan = model.frame, model.plan
     blocks = np.stack([plan.level_block[k][model.factors[k].group.codes] for k in plan.order]).astype(np.int32)
-    order = np.argsort(blocks[0], kind="stable")
-    place = np.empty(frame.n, np.int64)
-    place[order] = np.arange(frame.n)
+    order, place = np.empty(frame.n, np.int64), np.empty(frame.n, np.int64)
+    kernels.sort_rows(blocks[0], np.zeros(len(plan.block_factor) + 1, np.int64), order, place)
     blocks = np.ascontiguousarray(blocks[:, order])
     width = plan.width[list(plan.order)]
     first = np.concatenate(([0], np.cumsum(width)))

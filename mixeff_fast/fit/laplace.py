@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from mixeff_fast.fit import laplace_staged
 from mixeff_fast.fit.assemble import assemble
 from mixeff_fast.fit.cones import slack
 from mixeff_fast.fit.coordinates import Coordinates
+from mixeff_fast.fit.crossproduct import accumulate
 from mixeff_fast.fit.engine import COLLAPSED, SMALL_FLOPS, check_memory, new_stages
 from mixeff_fast.fit.glmm_rows import new_rows
 from mixeff_fast.fit.glmm_workspace import DISPERSED, family_codes, new_modes, new_trail
@@ -84,7 +86,8 @@ class LaplaceEngine(Coordinates):
         self.team = Team(control.threads)
         self.n = model.frame.n
         self.joint = joint
-        assembled = assemble(model, standardize(model), self.team)
+        # weights are those of the modes: the rows are multiplied with each other later, again and again
+        assembled = assemble(model, standardize(model), self.team, partial(accumulate, levels_apart=False))
         standard = replace(assembled.standard, y_shift=0.0, y_scale=1.0, root_weight=1.0)
         self.assembled = replace(assembled, standard=standard)
         for array in (assembled.cross.diag, assembled.cross.panel, assembled.cross.border):
