@@ -617,6 +617,18 @@ def separable(rows: int = 200) -> pl.DataFrame:
     return pl.DataFrame({"y": y, "x": x, "arm": arm.astype(float), "g": [f"g{i % 20:02d}" for i in range(rows)]})
 
 
+@pytest.mark.filterwarnings("ignore::mixeff_fast.errors.MixeffNotice")
+def test_likelihoods_that_are_no_maxima_have_no_ratio() -> None:
+    small, none = mf.glmm("TICKS ~ 1 + (1 | BROOD)", ticks(), "poisson"), mf.control(max_evaluations=2)
+    stopped = mf.glmm("TICKS ~ YEAR + cHEIGHT + (1 | BROOD)", ticks(), "poisson", control=none)
+    assert stopped.fit_status == "not_optimized"
+    apart = [mf.glmm(f"y ~ {text} + (1 | g)", separable(), "binomial") for text in ("x", "x + arm")]
+    assert apart[1].fit_status == "not_identifiable"
+    for fits in ((small, stopped), apart):
+        row = mf.compare(*fits).table.row(1, named=True)
+        assert (row["chisq"], row["p_value"], row["reason_code"]) == (None, None, "lrt_unavailable")
+
+
 @pytest.mark.filterwarnings("ignore::mixeff_fast.errors.ConvergenceNotice")
 def test_separated_outcomes_get_no_tests() -> None:
     with pytest.warns(SeparationNotice, match="arm"):

@@ -38,7 +38,8 @@ class Entry:
 
     ``design`` is X, shape (n, p). ``response`` has the offset subtracted in a linear model; with a family ``offset`` has it.
     ``weights`` are prior weights and numbers of trials. ``approximation`` is the number of quadrature nodes, and ``profiled``
-    says that the fixed effects do not maximize the likelihood.
+    says that the fixed effects do not maximize the likelihood. ``maximal``: the log-likelihood is a maximum, which that of a
+    search without an end or of separated outcomes is not.
     """
 
     label: str
@@ -56,6 +57,7 @@ class Entry:
     offset: Float | None = None
     approximation: int | None = None
     profiled: bool = False
+    maximal: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +214,10 @@ def assess(small: Entry, large: Entry) -> Assessment:
         reason = "non_nested_models_lrt_invalid"
     elif fixed == random == "same" or large.n_parameters == small.n_parameters:
         reason = "same_model_space_lrt_invalid"
-    elif not math.isfinite(drop):
-        reason = "lrt_unavailable"
-    elif drop > TOLERANCE * (1.0 + abs(small.loglik)):
+    elif math.isfinite(drop) and drop > TOLERANCE * (1.0 + abs(small.loglik)):
         reason = "lower_loglikelihood_lrt_invalid"
+    elif not (math.isfinite(drop) and small.maximal and large.maximal):
+        reason = "lrt_unavailable"
     return Assessment(
         smaller=small.label, larger=large.label,
         comparison_class=other or ("mixed_fit_criterion" if mixed else _class(small.model, large.model, fixed, random)),

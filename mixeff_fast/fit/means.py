@@ -90,10 +90,10 @@ def residuals(model: CompiledModel, parameter: float | None, eta: Float, kind: R
         # a row without trials has a working residual too
         trials = np.where(trials > 0.0, trials, 1.0)
     working.working(codes.code, codes.link, scale, given.y, trials, given.prior, eta, score, fisher, 0, n)
-    if kind == "working":
-        return np.asarray(-0.5 * score / fisher)
     sign = -1.0 if family.link in FALLING else 1.0
     with np.errstate(invalid="ignore", divide="ignore"):
+        if kind == "working":
+            return np.asarray(-0.5 * score / fisher)
         out = sign * -0.5 * score / np.sqrt(fisher)
     return np.where((score == 0.0) & (fisher == 0.0), 0.0, out)
 

@@ -146,6 +146,7 @@ def _entry(label: str, fit: FittedModel) -> Entry:
             design=fixed_matrix(fit.spec.compiled)[:, ~fit.result.aliased], response=np.asarray(frame.response),
             weights=weights, reml=False, n_parameters=fit.n_parameters, loglik=fit.loglik, aic=fit.aic, bic=fit.bic,
             deviance=fit.deviance, offset=frame.offset, approximation=fit.n_agq, profiled=fit.method == "pirls_profiled",
+            maximal=fit.fit_status.startswith("converged"),
         )
     fit = cast("LinearMixedModel", fit)
     return Entry(
@@ -153,7 +154,7 @@ def _entry(label: str, fit: FittedModel) -> Entry:
         design=fixed_matrix(fit.spec.compiled)[:, ~fit.result.aliased],
         response=frame.response if frame.offset is None else frame.response - frame.offset,
         weights=frame.weights, reml=fit.reml, n_parameters=fit.n_parameters, loglik=fit.loglik, aic=fit.aic, bic=fit.bic,
-        deviance=-2.0 * fit.loglik,
+        deviance=-2.0 * fit.loglik, maximal=fit.fit_status != "not_optimized",
     )
 
 

@@ -15,7 +15,7 @@ REASONS = {
     "large (conservative)",
     "reference_model": "",
     "same_model_space_lrt_invalid": "the same model as the one above, or as many parameters: no likelihood ratio",
-    "lrt_unavailable": "a log-likelihood is not finite: no likelihood ratio",
+    "lrt_unavailable": "a log-likelihood is not finite, or no maximum: no likelihood ratio",
     "non_nested_models_lrt_invalid": "the model above is not nested in this one: no likelihood ratio",
     "lower_loglikelihood_lrt_invalid": "a lower log-likelihood than the smaller model: no likelihood ratio",
     "ml_refit_required": "REML criteria of different fixed effects, and likelihoods that profiled ones do not maximize, do not "
