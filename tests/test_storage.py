@@ -380,3 +380,22 @@ def test_every_argument_is_tested() -> None:
     assert set(inspect.signature(saved.revive).parameters) == {"source", "memory_limit"}
     assert set(inspect.signature(saved.Saved.save).parameters) == {"self", "path", "columns"}
     assert set(inspect.signature(saved.Saved.as_json).parameters) == {"self", "pretty"}
+
+
+@pytest.mark.parametrize("bars", ["(1 | g) + (1 | g)", "(1 | g) + (x | g)", "(1 + `g.x` | h) + (1 | h) + (1 | `h.g`)"])
+def test_parameters_of_one_name_are_told_apart(tmp_path: Path, bars: str) -> None:
+    stream = np.random.default_rng(6)
+    n = 120
+    data = pl.DataFrame({
+        "y": stream.normal(size=n), "x": stream.normal(size=n), "g.x": stream.normal(size=n),
+        "g": [f"g{i % 12}" for i in range(n)], "h": [f"h{i % 10}" for i in range(n)], "h.g": [f"k{i % 7}" for i in range(n)],
+    })  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = mf.lmm(f"y ~ x + {bars}", data)
+    assert len(set(fit.theta_names)) == len(fit.theta)
+    assert fit.artifact.summary is not None
+    assert list(fit.artifact.summary.theta.values()) == fit.theta.tolist()
+    fit.save(tmp_path / "fit")
+    assert mf.load(tmp_path / "fit").theta_names == fit.theta_names
+    assert mf.revive(fit.as_json()).theta.tolist() == fit.theta.tolist()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixeff_fast.compile.names import told_apart
 from mixeff_fast.compile.plan import EliminationPlan, make_plan
 from mixeff_fast.errors import FitError, InferenceUnavailable, NotIdentifiable
 from mixeff_fast.frame import design_columns
@@ -270,7 +271,7 @@ def lay_out(frame: ModelFrame, *, as_written: bool = False) -> Layout:
         start = len(theta_names)
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             pair = design.names[row] if row == column else f"{design.names[row]}.{design.names[column]}"
-            theta_names.append(f"{group.name}.{pair}")
+            theta_names.append(told_apart(f"{group.name}.{pair}", theta_names))
         members[group.name].append(len(blocks))
         blocks.append(
             RandomBlock(term, names.index(group.name), first[group.name], width, family, design.names, design,

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
+from mixeff_fast.compile.names import told_apart
 from mixeff_fast.compile.roles import term_id
 from mixeff_fast.compile.semantic import canonical_term
 from mixeff_fast.schemas.parameters import ParameterTrace, Standardization, ThetaMap, ThetaSlot, VarcorrEntry
@@ -21,10 +22,9 @@ Status = Literal["free", "boundary", "inactive", "not_assessed"]
 def theta_maps(model: Layout) -> tuple[ThetaMap, ...]:
     """The parameters of every term, in the engine's order; worked out from families and columns alone."""
     maps = []
-    start = 0
+    seen: list[str] = []
     for index, block in enumerate(model.blocks):
-        slots = tuple(_slots(model, block, start))
-        start += len(slots)
+        slots = tuple(_slots(block, seen))
         maps.append(
             ThetaMap(
                 term_id=term_id(block.term), term_index=index, semantic_term_index=block.term.index,
@@ -35,13 +35,16 @@ def theta_maps(model: Layout) -> tuple[ThetaMap, ...]:
     return tuple(maps)
 
 
-def _slots(model: Layout, block: RandomBlock, start: int) -> Iterator[ThetaSlot]:
+def _slots(block: RandomBlock, seen: list[str]) -> Iterator[ThetaSlot]:
+    """Those of a term, after those whose names were ``seen``."""
     names, group, width = block.names, block.term.group_name, block.width
     full = block.family == "full"
     places = [(row, col) for col in range(width) for row in (range(col, width) if full else [col])]
     for local, (row, col) in enumerate(places):
         pair = names[row] if row == col else f"{names[row]}.{names[col]}"
-        yield ThetaSlot(global_index=start + local, local_index=local, name=f"{group}.{pair}", lambda_row=row, lambda_col=col,
+        name = told_apart(f"{group}.{pair}", seen)
+        seen.append(name)
+        yield ThetaSlot(global_index=len(seen) - 1, local_index=local, name=name, lambda_row=row, lambda_col=col,
                         lower_bound=0.0 if row == col else None)
 
 
