@@ -23,6 +23,7 @@ from mixeff_fast.errors import (
     FitError,
     InferenceUnavailable,
     MixeffNotice,
+    NotIdentifiable,
     SeparationNotice,
 )
 from mixeff_fast.fit import means
@@ -615,6 +616,13 @@ def separable(rows: int = 200) -> pl.DataFrame:
     x, arm = stream.normal(size=rows), np.arange(rows) % 2
     y = np.where(arm == 1, 1.0, stream.uniform(size=rows) < 0.4)
     return pl.DataFrame({"y": y, "x": x, "arm": arm.astype(float), "g": [f"g{i % 20:02d}" for i in range(rows)]})
+
+
+def test_more_random_effects_than_rows_are_refused() -> None:
+    data = ticks().with_columns(row=pl.int_range(pl.len()).cast(pl.String))
+    assert mf.glmm("TICKS ~ 1 + (1 | row)", data, "poisson").fit_status == "converged_interior"
+    with pytest.raises(NotIdentifiable, match="806 random effects for 403 rows"):
+        mf.glmm("TICKS ~ 1 + (cHEIGHT | row)", data, "poisson")
 
 
 @pytest.mark.filterwarnings("ignore::mixeff_fast.errors.MixeffNotice")

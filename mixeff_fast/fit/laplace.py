@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from mixeff_fast.compile import check_saturation
 from mixeff_fast.fit import laplace_staged
 from mixeff_fast.fit.assemble import assemble
 from mixeff_fast.fit.cones import slack
@@ -81,6 +82,7 @@ class LaplaceEngine(Coordinates):
     def __init__(self, model: CompiledModel, control: Control, joint: bool = False) -> None:
         """``joint`` profiles the fixed effects: they minimize the penalized deviance together with the random effects."""
         assert model.family is not None
+        check_saturation(model)
         check_memory(model, control)
         self.model = model
         self.team = Team(control.threads)
