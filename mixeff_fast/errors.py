@@ -158,7 +158,7 @@ class ConvergenceNotice(MixeffNotice):
 
 
 class SeparationNotice(MixeffNotice):
-    """The fixed effects separate the two outcomes of a binomial response, so that they have no finite estimate."""
+    """The two outcomes of a binomial response are separated, so that no finite estimates maximize the likelihood."""
 
     code = "mm_separation_notice"
 

@@ -116,9 +116,9 @@ _ENTRIES = (
         ("group", "fixed_effect", "varies_within_group", "source_syntax"),
     ),
     CatalogueEntry(
-        "support_note", ("info",), ("design_audit",), "design_note",
+        "support_note", ("info",), ("design_audit", "certification"), "design_note",
         "what supports a term weakly, or was not assessed, and why",
-        ("reason", "group", "source_syntax", "n_levels", "expected_standard_error", "term", "factors"),
+        ("reason", "group", "source_syntax", "n_levels", "n_one_outcome", "expected_standard_error", "term", "factors"),
     ),
     CatalogueEntry(
         "not_identifiable", ("error",), ("design_audit", "certification"), "repair",
@@ -188,8 +188,8 @@ _ENTRIES = (
     ),
     CatalogueEntry(
         "binomial_separation", ("warning",), ("certification",), "repair",
-        "a combination of columns tells successes from failures: the coefficients have no finite estimate",
-        ("separation_kind", "columns", "n_separated", "n_rows", "column", "value", "n_at_value"),
+        "a combination of columns, or random effects with them, tells successes from failures: there is no finite estimate",
+        ("separation_kind", "reason", "columns", "groups", "n_separated", "n_rows", "column", "value", "n_at_value"),
     ),
     CatalogueEntry(
         "separation_check_skipped", ("info",), ("certification",), "raw_only", "separation was not looked for, and why",

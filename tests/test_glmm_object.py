@@ -671,6 +671,33 @@ def test_groups_of_one_outcome_are_no_separation() -> None:
     assert set(statuses(fit)) == {("available", None)}
 
 
+@pytest.mark.filterwarnings("ignore::mixeff_fast.errors.ConvergenceNotice")
+def test_groups_that_all_have_one_outcome_do_not_bound_their_standard_deviation() -> None:
+    data = pl.DataFrame({"y": [1] * 60 + [0] * 60, "g": [f"g{k // 10}" for k in range(120)]})
+    for options in ({}, {"n_agq": 9}, {"method": "pirls_profiled"}):
+        with pytest.warns(SeparationNotice, match="random effects of g tell all successes from all failures"):
+            fit = mf.glmm("y ~ 1 + (1 | g)", data, "binomial", **options)
+        assert (fit.fit_status, statuses(fit)) == ("not_identifiable", [("not_assessed", "binomial_separation")])
+        (told,) = [d for d in fit.artifact.diagnostics if d.code == "binomial_separation"]
+        assert (told.severity, told.payload["separation_kind"]) == ("warning", "complete_conditional")
+        assert fit.artifact.fixed_effect_covariance.reason_code == "binomial_separation"
+        assert fit.artifact.verdict.identifiability.level == "failed"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SeparationNotice)
+        assert mf.glmm("y ~ 1 + (1 | g)", data, "binomial", inference="none").fit_status == "converged_interior"
+
+
+def test_levels_of_one_outcome_that_leave_others_are_told_of() -> None:
+    stream = np.random.default_rng(2)
+    group = np.repeat(np.arange(40), 8)
+    y = stream.uniform(size=320) < 1.0 / (1.0 + np.exp(-9.0 * stream.normal(size=40)[group]))
+    fit = mf.glmm("y ~ 1 + (1 | g)", pl.DataFrame({"y": y, "g": [f"g{k}" for k in group]}), "binomial")
+    (told,) = [d for d in fit.artifact.diagnostics if d.payload.get("reason") == "levels_of_one_outcome"]
+    counts = np.array([y[group == k].mean() for k in range(40)])
+    assert (told.code, told.payload["n_one_outcome"]) == ("support_note", int(np.isin(counts, [0.0, 1.0]).sum()))
+    assert (fit.fit_status, statuses(fit)) == ("converged_interior", [("available", None)])
+
+
 def test_separation_is_looked_for_on_symptoms_only(monkeypatch: pytest.MonkeyPatch) -> None:
     from mixeff_fast.fit import separation_check
 

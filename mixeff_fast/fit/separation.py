@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
     from mixeff_fast.schemas.diagnostics import Finding
 
@@ -84,7 +85,7 @@ def _distinct(rows: Float) -> tuple[Float, NDArray[np.intp], Float]:
 
 
 def _solved(
-    cost: Float, upper: Float, limit: Float, bounds: tuple[float | None, float | None], fixed: Float | None
+    cost: Float, upper: Float | csr_matrix, limit: Float, bounds: tuple[float | None, float | None], fixed: Float | None
 ) -> Float | None:
     from scipy.optimize import linprog
 
@@ -99,16 +100,17 @@ def _solved(
     return np.asarray(found.x, np.float64)
 
 
-def _program(
-    cost: Float, rows: Float, least: float, bounds: tuple[float | None, float | None], fixed: Float | None = None
+def linear_program(
+    cost: Float, rows: Float | csr_matrix, least: float, bounds: tuple[float | None, float | None], fixed: Float | None = None
 ) -> Float | None:
     """Minimize ``cost'b`` subject to ``rows b >= least``, ``fixed b = 0`` and the bounds; None where nothing satisfies them.
 
     Few of many rows hold the solution, so programs of some of them are solved, each with the rows that the solution before
     violates most: the last one's solution is that of all (Dantzig, Fulkerson & Johnson 1954, Operations Research 2).
     """
-    chosen = np.zeros(len(rows), np.bool_)
-    chosen[np.linspace(0, len(rows) - 1, min(len(rows), ROWS_AT_ONCE)).astype(np.int64)] = True
+    n = rows.shape[0]
+    chosen = np.zeros(n, np.bool_)
+    chosen[np.linspace(0, n - 1, min(n, ROWS_AT_ONCE)).astype(np.int64)] = True
     while True:
         found = _solved(cost, -rows[chosen], np.full(int(chosen.sum()), -least), bounds, fixed)
         if found is None or chosen.all():
@@ -147,7 +149,7 @@ def _cone(signed: Float, counts: Float) -> tuple[Float, NDArray[np.bool_]]:
     total = np.zeros(signed.shape[1])
     left = np.ones(len(signed), np.bool_)
     while left.any():
-        found = _program(-(counts[left] @ signed[left]), signed, 0.0, (-1.0, 1.0))
+        found = linear_program(-(counts[left] @ signed[left]), signed, 0.0, (-1.0, 1.0))
         if found is None:
             break
         found = _on_null_space(signed[signed @ found <= MARGIN], found)
@@ -167,7 +169,7 @@ def _sparse(signed: Float, separated: NDArray[np.bool_], dense: Float, free: NDA
     cost = np.where(np.concatenate([free, free]), 0.0, 1.0)
     off, on = signed[separated], _row_space(signed[~separated])
     least = float((off @ dense).min())
-    found = _program(cost, np.hstack([off, -off]), least, (0.0, None), np.hstack([on, -on]) if len(on) else None)
+    found = linear_program(cost, np.hstack([off, -off]), least, (0.0, None), np.hstack([on, -on]) if len(on) else None)
     if found is None:
         return dense
     direction = found[:p] - found[p:]

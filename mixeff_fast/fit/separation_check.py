@@ -1,4 +1,4 @@
-"""Whether the fixed effects of a fitted binomial model separate its outcomes: looked for where the fit shows signs of it."""
+"""Whether the outcomes of a fitted binomial model are separated: looked for where the fit shows signs of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixeff_fast.errors import BackendError
+from mixeff_fast.fit.conditional_separation import conditional_separation, extreme_deviation
 from mixeff_fast.fit.lmm import linear_predictor
 from mixeff_fast.fit.matrices import fixed_matrix
 from mixeff_fast.fit.separation import separation, separation_finding, separation_symptoms, skipped_finding
@@ -32,7 +33,7 @@ class SeparationCheck:
     Attributes
     ----------
     separated
-        Whether the outcomes are separated, so that the fixed effects have no finite estimate.
+        Whether the outcomes are separated, so that no finite estimates maximize the likelihood.
     symptoms
         The signs in the fit that called for the test.
     finding
@@ -42,6 +43,15 @@ class SeparationCheck:
     separated: bool
     symptoms: tuple[str, ...]
     finding: Finding | None
+
+    @property
+    def reason(self) -> str:
+        """What separates the outcomes, in words, and what follows."""
+        if self.finding is not None and self.finding.payload.get("reason") == "conditional":
+            groups = " and ".join(self.finding.affected_terms)
+            return (f"random effects of {groups} tell all successes from all failures: as standard deviations grow for ever "
+                    "the likelihood keeps a positive limit, and need have no maximum")
+        return "the fixed effects separate the two outcomes: the likelihood has no maximum at finite estimates"
 
 
 def check_separation(model: CompiledModel, result: GlmmResult, scale: Float, requested: bool) -> SeparationCheck | None:
@@ -59,13 +69,23 @@ def check_separation(model: CompiledModel, result: GlmmResult, scale: Float, req
     if model.family is None or model.family.name != "binomial":
         return None
     n, p = model.frame.n, len(result.beta)
-    if not p:
-        return None
     if not requested:
-        return SeparationCheck(False, (), skipped_finding("inference_not_requested", n, p))
+        return SeparationCheck(False, (), skipped_finding("inference_not_requested", n, p)) if p else None
+    found = _by_fixed_effects(model, result, scale) if p else None
+    if (found is not None and found.separated) or not extreme_deviation(model.family.link, result.singular):
+        return found
+    symptoms = (*(() if found is None else found.symptoms), "large_standard_deviation")
+    try:
+        separated, finding = conditional_separation(model)
+    except BackendError:
+        separated, finding = False, skipped_finding("linear_program_not_solved", n, p)
+    return SeparationCheck(separated, symptoms, finding if finding is not None or found is None else found.finding)
+
+
+def _by_fixed_effects(model: CompiledModel, result: GlmmResult, scale: Float) -> SeparationCheck:
+    n, p = model.frame.n, len(result.beta)
     fixed = linear_predictor(model, result.beta, (), model.frame.variables, (None,) * len(model.factors), n)
-    errors = np.sqrt(np.diag(result.vcov))
-    symptoms = separation_symptoms(result.beta, errors, fixed, scale)
+    symptoms = separation_symptoms(result.beta, np.sqrt(np.diag(result.vcov)), fixed, scale)
     if np.isnan(result.beta[~result.aliased]).any():
         symptoms = ("not_finite",)
     if not symptoms:

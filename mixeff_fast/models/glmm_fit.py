@@ -56,18 +56,14 @@ def fit_family_spec(
     check = fit._separation
     if check is not None and check.separated and result.certificate.status not in FAILED:
         # a search may come to rest on the way to infinity
-        reason = "the fixed effects separate the two outcomes: the likelihood has no maximum at finite estimates"
-        certificate = replace(result.certificate, status="not_identifiable", quality="approximate", reason=reason)
+        certificate = replace(result.certificate, status="not_identifiable", quality="approximate", reason=check.reason)
         fit.result = result = replace(result, certificate=certificate)
     if result.certificate.status in FAILED:
         warn(f"the fit is {result.certificate.status}: {result.certificate.reason}", ConvergenceNotice)
     if check is not None and check.separated and check.finding is not None:
-        columns = ", ".join(check.finding.affected_terms)
-        warn(
-            f"the fixed effects separate the two outcomes (columns {columns}): the likelihood has no maximum at finite "
-            "estimates, so there are no tests and no intervals",
-            SeparationNotice,
-        )
+        columns = ", ".join(check.finding.payload.get("columns", ()))
+        warn(f"{check.reason}{f' (columns {columns})' if columns else ''}; so there are no tests and no intervals",
+             SeparationNotice)
     return fit
 
 

@@ -48,8 +48,20 @@ FIT: dict[str, Wording] = {
          "a penalty or prior on the fixed effects: finite estimates, which depend on it",
          "a model without the separating columns: finite estimates, which leave their effect out"),
     ),
+    "binomial_separation/conditional": Wording(
+        ("random effects of {groups}, with the fixed effects, tell all successes from all failures",
+         "as their standard deviations grow for ever the likelihood keeps a positive limit",
+         "rows that they tell apart: {n_separated} of {n_rows}"),
+        ("the model as it is: its criterion has an optimum, and the standard deviation there is that of the approximation",
+         "more rows per level, of both outcomes: a standard deviation that the data bound",
+         "a model without these random effects: finite estimates, and levels that have the same probabilities"),
+    ),
+    "support_note/levels_of_one_outcome": Wording(
+        ("levels of {group} that have one outcome only: {n_one_outcome} of {n_levels}",
+         "the standard deviation of their effects is large, and rests on the other levels"),
+    ),
     "separation_check_skipped": Wording(
-        ("whether the fixed effects separate the outcomes was not examined", "{reason:words}",
+        ("whether the outcomes are separated was not examined", "{reason:words}",
          "rows: {n_rows}, columns: {n_columns}"),
     ),
     "invalid_agq_request": Wording(

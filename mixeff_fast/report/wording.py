@@ -141,7 +141,7 @@ WORDS = {
     "fixed_effect_covariance_nonfinite": "the covariance matrix of the fixed effects is not finite",
     "fixed_effect_covariance_unavailable": "the covariance matrix of the fixed effects is not finite",
     "exact_fit": "the model fits its response exactly: there is no residual variance",
-    "binomial_separation": "the fixed effects separate the two outcomes",
+    "binomial_separation": "the two outcomes are separated: no finite estimates maximize the likelihood",
     "profiled_fixed_effects_no_likelihood": "fixed effects that minimize the penalized deviance do not maximize a likelihood",
     "observed_information_unavailable": "the observed information is not positive definite",
     "boundary_parameters_taken_as_known": "covariance parameters at zero are taken as known",
