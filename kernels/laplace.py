@@ -20,7 +20,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from mixeff_fast.kernels import pirls, working
-from mixeff_fast.kernels._cache import inline_kernel, inner_kernel, kernel
+from mixeff_fast.kernels._cache import inline_kernel, inner_kernel, kernel, small_kernel
 from mixeff_fast.kernels.dense import factor_trunk, invert_trunk, load, receive
 from mixeff_fast.kernels.factor import eliminate, factor_border, sum_border, take_trunk
 from mixeff_fast.kernels.gradient import invert_blocks, invert_border, read_trunk, sum_gradient
@@ -96,13 +96,39 @@ def finish_weighing(rows: Rows, plan: Plan, modes: Modes) -> None:
     add_sums(rows, plan, modes.sums)
 
 
+@small_kernel
+def keep_border(work: Workspace) -> None:
+    """Keep the fixed effects' part of the border's factor above its diagonal, where nothing is read."""
+    for i in range(work.border.shape[0] - 1):
+        for j in range(i + 1):
+            work.border[j, i + 1] = work.border[i, j]
+
+
+@small_kernel
+def restore_border(work: Workspace) -> None:
+    """Take it back from there."""
+    for i in range(work.border.shape[0] - 1):
+        for j in range(i + 1):
+            work.border[i, j] = work.border[j, i + 1]
+
+
+@inner_kernel
+def end_factor(work: Workspace, logdet: float, needed: bool) -> float:
+    """Factor the border; ``logdet``, or NaN. A border that has no factor is NaN if it is not ``needed``."""
+    found = factor_border(work, logdet)
+    if needed or math.isnan(logdet) or not math.isnan(found):
+        return found
+    work.border[0, 0] = math.nan
+    return logdet
+
+
 @inner_kernel
 def factor(
     rows: Rows, plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None,
-    kept: Float | None, weight: Float, fixed: bool
+    kept: Float | None, weight: Float, fixed: bool, needed: bool
 ) -> float:
     """Cross-product and factorization with given weights, bordered by X if ``fixed``; returns log|H| of the random effects, or
-    NaN. The trunk's factor is copied to ``kept``."""
+    NaN. The trunk's factor is copied to ``kept``. See ``end_factor`` for ``needed``."""
     for c in range(rows.chunk.shape[0] - 1):
         weigh_rows(rows, plan, cross, weight, fixed, c)
     add_weighed(rows, plan, cross, fixed)
@@ -120,7 +146,40 @@ def factor(
             for i in range(trunk.values.shape[0]):
                 for j in range(trunk.values.shape[1]):
                     kept[i, j] = trunk.values[i, j]
-    return factor_border(work, logdet)
+    return end_factor(work, logdet, needed)
+
+
+@inner_kernel
+def factor_observed(
+    rows: Rows, plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None,
+    kept: Float | None, modes: Modes, joint: bool, fixed: bool
+) -> bool:
+    """Factorization with observed weights, which the criterion does not have; whether there is one. A border that has none
+    stays that of the criterion's weights."""
+    modes.counts[pirls.FRESH] = 0
+    modes.counts[pirls.FACTORS] += 1
+    keep_border(work)
+    fine = math.isfinite(factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.observed, joint or fixed, joint))
+    if fixed and not joint and math.isnan(work.border[0, 0]):
+        restore_border(work)
+    if not fine:
+        modes.counts[pirls.USABLE] = 0
+    return fine
+
+
+@inner_kernel
+def take_expected(
+    rows: Rows, plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None,
+    kept: Float | None, modes: Modes
+) -> bool:
+    """The border of Fisher's weights, beside the factorization with the criterion's: whether there is one. The latter's own
+    need not be positive, for the fixed effects do not minimize the penalized deviance."""
+    modes.counts[pirls.FACTORS] += 2
+    fine = math.isfinite(factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.fisher, True, True))
+    keep_border(work)
+    factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.weight, False, True)
+    restore_border(work)
+    return fine
 
 
 @inner_kernel
@@ -130,6 +189,7 @@ def find_modes(
 ) -> bool:
     """Run the iterations from ``modes.trial`` to their end; False where they failed. The last factorization is bordered by X if
     ``fixed``, all of them if ``joint``."""
+    needed = joint or modes.fisher.shape[0] == 0
     action = pirls.begin(modes)
     while action not in (DONE, FAILED):
         if action == WEIGH:
@@ -147,14 +207,16 @@ def find_modes(
                     observe_chunk(rows, family, modes, c)
                 weight = modes.observed
             action = pirls.factored(modes, factor(rows, plan, cross, lam, work, chain, trunk, kept, weight,
-                                                  joint or (fixed and modes.counts[pirls.FINISHING] == 1)))
+                                                  joint or (fixed and modes.counts[pirls.FINISHING] == 1), needed))
         else:
             for c in range(modes.step.shape[0]):
                 modes.step[c] = -modes.pull[c]
             solve_vector(plan, work, kept, joint, modes.step)
             action = pirls.solved(modes)
     if action == DONE and fixed and not joint and modes.counts[pirls.FINISHING] == 0:
-        factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.weight, fixed)
+        factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.weight, fixed, needed)
+    if action == DONE and not needed and math.isnan(work.border[0, 0]):
+        return take_expected(rows, plan, cross, lam, work, chain, trunk, kept, modes)
     return action == DONE
 
 
@@ -298,11 +360,7 @@ def slopes(
     add_sums(rows, plan, modes.sums)
     fine = True
     if family.canonical == 0:
-        modes.counts[pirls.FRESH] = 0
-        modes.counts[pirls.FACTORS] += 1
-        fine = math.isfinite(factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.observed, joint or scored))
-        if not fine:
-            modes.counts[pirls.USABLE] = 0
+        fine = factor_observed(rows, plan, cross, lam, work, chain, trunk, kept, modes, joint, scored)
     pirls.scale_sums(plan, lam, modes.sums, 1.0, joint, modes.step)
     solve_vector(plan, work, kept, joint, modes.step)
     pirls.scale_effects(plan, lam, modes.step, modes.effects)

@@ -22,6 +22,9 @@ _finish_weighing = laplace.finish_weighing
 _bend_chunk = laplace.bend_chunk
 _respond_chunk = laplace.respond_chunk
 _add_levels = laplace.add_levels
+_end_factor = laplace.end_factor
+_keep_border = laplace.keep_border
+_restore_border = laplace.restore_border
 _weigh_rows = rows.weigh_rows
 _add_weighed = rows.add_weighed
 _add_sums = rows.add_sums
@@ -65,6 +68,21 @@ def takes_newton(modes: Modes, canonical: int) -> bool:
 def observe(rows: Rows, family: Family, modes: Modes, first: int, step: int) -> None:
     for c in range(first, rows.chunk.shape[0] - 1, step):
         _observe_chunk(rows, family, modes, c)
+
+
+@kernel
+def end_factor(work: Workspace, logdet: float, needed: bool) -> float:
+    return _end_factor(work, logdet, needed)
+
+
+@kernel
+def keep_border(work: Workspace) -> None:
+    _keep_border(work)
+
+
+@kernel
+def restore_border(work: Workspace) -> None:
+    _restore_border(work)
 
 
 @kernel

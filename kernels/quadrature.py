@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mixeff_fast.kernels import pirls, working
 from mixeff_fast.kernels._cache import inner_kernel, kernel, small_kernel
-from mixeff_fast.kernels.laplace import add_levels, bend_strip, factor, information, remember
+from mixeff_fast.kernels.laplace import add_levels, bend_strip, factor_observed, information, remember
 from mixeff_fast.kernels.rows import STRIP, add_sums, clear_sums, leverages, predict_rows, sum_rows
 from mixeff_fast.kernels.substitution import solve_vector
 
@@ -398,12 +398,7 @@ def slopes_at(
     add_sums(rows, plan, modes.sums)
     fine = True
     if family.canonical == 0:
-        modes.counts[pirls.FRESH] = 0
-        modes.counts[pirls.FACTORS] += 1
-        fine = math.isfinite(factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.observed,
-                                    joint or scored))
-        if not fine:
-            modes.counts[pirls.USABLE] = 0
+        fine = factor_observed(rows, plan, cross, lam, work, chain, trunk, kept, modes, joint, scored)
     pirls.scale_sums(plan, lam, modes.sums, 1.0, joint, modes.step)
     for c in range(q):
         modes.step[c] += 2.0 * (modes.u[c] + quad.drift[c])

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import mixeff_fast as mf
 from mixeff_fast.families import Family
 from mixeff_fast.fit import certificate
 from mixeff_fast.fit.laplace import LaplaceEngine
@@ -253,3 +254,67 @@ def test_slow_scoring_becomes_newtons_method(compiled):
         values.append(engine.criterion(fit.result.point, False))
         assert engine.modes.counts[pirls.PASSES] - before < 40
     np.testing.assert_allclose(values, fit.result.objective, rtol=1e-10)
+
+
+# Several optima.
+
+
+def few_rows_per_level(seed: int, family: str) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(15, 60))
+    levels = int(n * rng.uniform(0.5 if family == "negative_binomial" else 0.1, 0.95))
+    g = rng.integers(0, levels, n)
+    if family == "inverse_gaussian":
+        rng.integers(0, max(2, n // 6), n)
+    x = rng.normal(size=n)
+    mu = np.exp(1.0 + 0.5 * x + rng.choice([0.0, 0.5, 1.0]) * rng.normal(size=levels)[g])
+    spread = rng.choice([0.7, 2.0, 10.0])
+    counts = family == "negative_binomial"
+    y = rng.negative_binomial(spread, spread / (spread + mu)) if counts else rng.wald(mu, spread) + 1e-6
+    return pl.DataFrame({"y": y.astype(float), "x": x, "g": [f"g{k}" for k in g]})
+
+
+@pytest.mark.parametrize("seed", [1070, 2533, 4280, 4611])
+def test_extra_variance_is_the_familys_where_that_is_likelier(seed):
+    """Searches that begin with a large variance of the levels end in an optimum of their own."""
+    data = few_rows_per_level(seed, "negative_binomial")
+    own = mf.glmm("y ~ x + (1 | g)", data, "negative_binomial")
+    near, far = (mf.glmm("y ~ x + (1 | g)", data, "negative_binomial", control=mf.control(start=[t])) for t in (0.05, 1.5))
+    assert near.loglik > far.loglik + 0.01
+    assert own.loglik == pytest.approx(near.loglik, abs=1e-7)
+    assert (own.fit_status, own.theta.tolist()) == ("converged_boundary", [0.0])
+    assert own.result.certificate.evaluations > near.result.certificate.evaluations
+    assert "variance at zero" in str(own.summary())
+
+
+def test_a_limit_of_the_parameter_is_no_singular_fit():
+    data = small_data(POISSON, 40, n=80).with_columns(y=(pl.col("y") / 2).round().clip(upper_bound=2.0) + 2.0)
+    fit = mf.glmm("y ~ x + (1 | g)", data.with_columns(u=pl.Series(np.arange(80) % 5 * 3.0)).with_columns(
+        y=pl.col("y") + pl.col("u"), g=pl.Series([f"g{k % 5}" for k in range(80)])), "negative_binomial")
+    assert (fit.fit_status, fit.result.certificate.limit) == ("converged_boundary", "theta_infinite")
+    assert fit.theta[0] > 0.0
+    assert "the family's parameter at the end of its range" in str(fit.summary())
+    assert "singular" not in str(fit.summary())
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("seed", [6, 110, 306])
+def test_fixed_effects_that_do_not_minimize_the_penalized_deviance(compiled, seed):
+    """It may bend downwards along them where the likelihood is largest: the criterion is there all the same, and so is a model
+    of the Hessian to search with."""
+    data = few_rows_per_level(seed, "inverse_gaussian")
+    family = Family("inverse_gaussian", "log")
+    fit = fitted("y ~ x + (1 | g)", data, family)
+    assert fit.result.certificate.status == "converged_interior"
+    problem = dense(fit.model)
+    state = evaluate(problem, psi_of_result(problem, fit.result), criterion_of(fit.model))
+    assert state.objective == pytest.approx(fit.result.objective, rel=1e-9)
+    engine = LaplaceEngine(fit.model, mf.control())
+    engine.is_compiled = compiled
+    assert engine.settle(fit.result.point) == pytest.approx(fit.result.objective, rel=1e-9)
+    border = np.tril(engine.work.border[: engine.rank, : engine.rank])
+    assert np.all(np.diag(border) > 0.0)
+    engine._slopes(fit.result.point, grad := np.empty(len(fit.result.point)), True)
+    expected = engine.gradients(fit.result.point[None], False)[1][0]
+    np.testing.assert_allclose(grad, expected, atol=1e-6)
+    assert np.all(np.linalg.eigvalsh(engine.extra_hessian) > 0.0)

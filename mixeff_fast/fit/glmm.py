@@ -13,7 +13,7 @@ from mixeff_fast.fit.certificate import Certificate, optimum
 from mixeff_fast.fit.cones import singular_values, slack
 from mixeff_fast.fit.control import DEFAULT_CONTROL, Control
 from mixeff_fast.fit.glmm_start import start_point
-from mixeff_fast.fit.laplace import LaplaceEngine
+from mixeff_fast.fit.laplace import SMALL_ROWS, LaplaceEngine
 from mixeff_fast.fit.lmm import check_start, user_lambda
 from mixeff_fast.fit.quadrature import QuadratureEngine, quadrature_nodes
 from mixeff_fast.fit.search import EXHAUSTED
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 SHARPER = 1e-3
 # by how much the objective may differ at one point when it is computed again
 SAME = 1e-7
+
+# rows per level below which the effects of levels and the family's parameter describe much the same, and the shares of the
+# standard deviations found from which further searches start
+FEW_ROWS = 8
+RIVALS = (0.05, 3.0)
 
 Method = Literal["joint_laplace", "pirls_profiled"]
 
@@ -143,6 +148,8 @@ def fit_glmm(
         engine = new_engine(model, method, control, n_agq)
         searched = replace(control, tolerance=SHARPER * control.tolerance)
         point, certificate = optimum(engine, False, searched, start_point(engine, control))
+        if control.start is None and _has_rivals(engine, certificate):
+            point, certificate = _lowest(engine, searched, point, certificate)
         objective = engine.settle(point)
         if certificate.status.startswith("converged") and not math.isfinite(objective):
             certificate = _refuted(certificate, "the objective is not finite at the point where the search stopped")
@@ -150,6 +157,36 @@ def fit_glmm(
             certificate = _refuted(certificate, "random effects have several conditional modes where the search stopped, "
                                                 "and the objective as many values")
         return engine, estimates(engine, point, method, certificate)
+
+
+def _has_rivals(engine: LaplaceEngine, certificate: Certificate) -> bool:
+    """Whether another search may find what the first has not: where it found no optimum, and in a small model with few rows per
+    level, where the effects of levels and the family's parameter describe much the same, with an optimum for each."""
+    levels = max(factor.n_levels for factor in engine.model.factors)
+    few = engine.parametric and engine.n < min(FEW_ROWS * levels, SMALL_ROWS)
+    return few or not certificate.status.startswith("converged")
+
+
+def _lowest(engine: LaplaceEngine, control: Control, point: Float, certificate: Certificate) -> tuple[Float, Certificate]:
+    """The optimum found, or a lower one that is found from smaller random effects, or from larger ones where there is none yet;
+    evaluations are those of all searches."""
+    evaluations, spent = certificate.evaluations, certificate.certificate_evaluations
+    theta, modes = engine.theta(engine.split(point)[0]), engine.anchor
+    for share in RIVALS:
+        left = control.max_evaluations - evaluations
+        converged = certificate.status.startswith("converged")
+        if left <= 0 or not theta.any() or (converged and share > 1.0):
+            break
+        again = replace(control, start=tuple((share * theta).tolist()), max_evaluations=left)
+        there, other = optimum(engine, False, again, start_point(engine, again))
+        evaluations += other.evaluations
+        spent += other.certificate_evaluations
+        lower = other.objective < certificate.objective - slack(engine) or not converged
+        if other.status.startswith("converged") and lower:
+            escapes = other.escapes + (0 if converged else 1)
+            point, certificate, modes = there, replace(other, escapes=escapes), engine.anchor
+    engine.anchor = modes
+    return point, replace(certificate, evaluations=evaluations, certificate_evaluations=spent)
 
 
 def _refuted(certificate: Certificate, reason: str) -> Certificate:

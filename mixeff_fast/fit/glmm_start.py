@@ -130,6 +130,8 @@ def _start(engine: LaplaceEngine, control: Control, unit: float, beta: Float) ->
 def start_point(engine: LaplaceEngine, control: Control) -> Float:
     """Unit relative covariance of the standardized columns, or that of the caller's theta, and the fixed effects that go with
     it."""
+    if engine.parametric:
+        engine.set_parameter(1.0)
     beta, weight = starting_beta(engine)
     if engine.parametric:
         engine.set_parameter(_starting_parameter(engine, beta))

@@ -175,6 +175,17 @@ class LaplaceEngine(Coordinates):
         self.trail.anchor[:] = self.modes.u
         self.trail.anchor_lam[:] = self.split(point)[0]
 
+    @property
+    def anchor(self) -> tuple[Float, Float]:
+        """The modes that evaluations start from, and the Lambda that they are of."""
+        return self.trail.anchor.copy(), self.trail.anchor_lam.copy()
+
+    @anchor.setter
+    def anchor(self, modes: tuple[Float, Float]) -> None:
+        self.trail.anchor[:], self.trail.anchor_lam[:] = modes
+        self.modes.counts[pirls.USABLE] = 0
+        self.at = None
+
     def _turn_anchor(self, lam: Float) -> None:
         """Rotate the modes that evaluations start from as ``lam`` is rotated against the Lambda that they are of."""
         model, anchor, before = self.model, self.trail.anchor, self.trail.anchor_lam

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def find_modes(engine: LaplaceEngine, lam: Float, joint: bool, fixed: bool) -> float:
     """The criterion less what the saturated likelihood adds; infinite where the modes were not found."""
     rows, plan, modes, team, family = engine.rows, engine.assembled.arrays, engine.modes, engine.team, engine.family
+    needed = joint or not len(modes.fisher)
     action = rows_stages.begin(modes)
     while action not in (pirls.DONE, pirls.FAILED):
         if action == pirls.WEIGH:
@@ -35,18 +36,31 @@ def find_modes(engine: LaplaceEngine, lam: Float, joint: bool, fixed: bool) -> f
                 team.run(rows_stages.observe, len(rows.chunk) - 1, rows, family, modes)
                 weight = modes.observed
             bordered = joint or (fixed and modes.counts[pirls.FINISHING] == 1)
-            action = rows_stages.factored(modes, factor(engine, lam, weight, bordered))
+            action = rows_stages.factored(modes, factor(engine, lam, weight, bordered, needed))
         else:
             rows_stages.descend(modes)
             solve(engine, joint)
             action = rows_stages.solved(modes)
     if action == pirls.DONE and fixed and not joint and modes.counts[pirls.FINISHING] == 0:
-        factor(engine, lam, modes.weight, fixed)
+        factor(engine, lam, modes.weight, fixed, needed)
+    if action == pirls.DONE and not needed and math.isnan(engine.work.border[0, 0]) and not _take_expected(engine, lam):
+        return math.inf
     return float(modes.real[pirls.J] + modes.real[pirls.LOGDET]) if action == pirls.DONE else math.inf
 
 
-def factor(engine: LaplaceEngine, lam: Float, weight: Float, fixed: bool) -> float:
-    """Cross-product and factorization with given weights, bordered by X if ``fixed``; log|H| of the random effects, or NaN."""
+def _take_expected(engine: LaplaceEngine, lam: Float) -> bool:
+    """``laplace.take_expected``."""
+    modes, work = engine.modes, engine.work
+    modes.counts[pirls.FACTORS] += 2
+    fine = math.isfinite(factor(engine, lam, modes.fisher, True, True))
+    rows_stages.keep_border(work)
+    factor(engine, lam, modes.weight, False, True)
+    rows_stages.restore_border(work)
+    return fine
+
+
+def factor(engine: LaplaceEngine, lam: Float, weight: Float, fixed: bool, needed: bool) -> float:
+    """``laplace.factor``."""
     rows, plan, cross, work, team = engine.rows, engine.assembled.arrays, engine.assembled.cross, engine.work, engine.team
     team.run(rows_stages.cross_product, len(rows.chunk) - 1, rows, plan, cross, weight, fixed)
     rows_stages.add_weighed(rows, plan, cross, fixed)
@@ -57,7 +71,7 @@ def factor(engine: LaplaceEngine, lam: Float, weight: Float, fixed: bool) -> flo
         logdet = logdet + trunk.take() if math.isfinite(logdet) and trunk.factor(lam) else math.nan
         if engine.kept is not None:
             np.copyto(engine.kept, trunk.trunk.values)
-    return float(stages.factor_border(work, logdet))
+    return float(rows_stages.end_factor(work, logdet, needed))
 
 
 def solve(engine: LaplaceEngine, joint: bool) -> None:
@@ -102,7 +116,10 @@ def slopes(engine: LaplaceEngine, lam: Float, scored: bool, grad: Float) -> floa
     if engine.family.canonical == 0:
         modes.counts[pirls.FRESH] = 0
         modes.counts[pirls.FACTORS] += 1
-        fine = math.isfinite(factor(engine, lam, modes.observed, joint or scored))
+        rows_stages.keep_border(work)
+        fine = math.isfinite(factor(engine, lam, modes.observed, joint or scored, joint))
+        if scored and not joint and math.isnan(work.border[0, 0]):
+            rows_stages.restore_border(work)
         if not fine:
             modes.counts[pirls.USABLE] = 0
     solve(engine, joint)

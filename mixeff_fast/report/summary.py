@@ -28,6 +28,7 @@ STATUS = {
     "not_identifiable": "NOT IDENTIFIABLE",
     "not_assessed": "not assessed",
 }
+AT_LIMIT = "converged with the family's parameter at the end of its range"
 
 # facts about how the data were read, which are shown like warnings
 OF_THE_DATA = (
@@ -177,7 +178,9 @@ def _correlation(matrix: tuple[tuple[float | None, ...], ...], i: int, j: int) -
 def certificate_line(fit: FitArtifact) -> str:
     """The verdict of the certificate in one line."""
     e = fit.certificate
-    text = f"{STATUS[e.status]}; {e.quality}"
+    supported = all(cone.rank == cone.width for cone in e.cones)
+    status = AT_LIMIT if e.status == "converged_boundary" and supported else STATUS[e.status]
+    text = f"{status}; {e.quality}"
     if e.reason:
         text += f" ({e.reason})"
     decrement = e.gradient.newton_decrement
