@@ -163,6 +163,12 @@ class SeparationNotice(MixeffNotice):
     code = "mm_separation_notice"
 
 
+class MeanNotice(MixeffNotice):
+    """Linear predictors of a prediction or a simulation have no mean in the family's space: NaN stands in their place."""
+
+    code = "mm_mean_notice"
+
+
 class KernelNotice(MixeffNotice):
     """Facts about kernel compilation, such as a cache folder that cannot be written."""
 

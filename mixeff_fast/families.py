@@ -121,7 +121,7 @@ def _is_number(value: object) -> bool:
         return False
     try:
         return float(cast(float, value)) == value
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

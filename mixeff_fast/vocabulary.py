@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection
+from typing import Any, Literal
 
 CovarianceWrapper = Literal["us", "diag", "cs", "ar1"]
 CovarianceFamily = Literal["scalar", "diagonal", "full", "structured"]
@@ -79,3 +80,14 @@ EstimabilityStatus = Literal["estimable", "partially_estimable", "not_estimable"
 AnovaType = Literal[1, 2, 3]
 StatisticName = Literal["z", "t", "f", "chi_square"]
 Estimand = Literal["fixed_contrast", "fixed_term"]
+
+
+def among(value: Any, words: Collection[str]) -> bool:
+    """Whether a value is one of these words; an array is none of them.
+
+    Examples
+    --------
+    >>> among("error", ("error", "omit")), among(None, ("error", "omit"))
+    (True, False)
+    """
+    return isinstance(value, str) and value in words

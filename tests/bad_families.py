@@ -39,7 +39,8 @@ FAMILIES = [
     bad_link('"log", "sqrt"', mf.negative_binomial, link="inverse"),
     bad_link('"identity", "log"', mf.gaussian, link="probit"),
     bad_link("a name such as", mf.binomial, link=3),
-    *(bad_link("a positive finite number", mf.negative_binomial, theta=theta) for theta in (0.0, -1.0, INF, NAN, "2", True)),
+    *(bad_link("a positive finite number", mf.negative_binomial, theta=theta)
+      for theta in (0.0, -1.0, INF, NAN, "2", True, 10**400)),
     bad_family("unknown", ArgumentError, '"negative_binomial"', {"argument": "family"}, "s", "beta"),
     bad_family("no name", ArgumentError, "binomial(link=", {"argument": "family"}, "s", 3),
     bad_family("another function", ArgumentError, "there is no family", {"argument": "family"}, "s", mf.lmm),

@@ -409,7 +409,27 @@ ARGUMENTS = [
           (None, "Available"))],
 ]
 
+# an array is compared with nothing, and a number may be too large for one
+ARRAY, HUGE = np.array([1, 2]), 10**400
 METHODS = [
+    *[bad_argument(argument, ARRAY, word, method(name)) for name, argument, word in (
+        ("predict", "re_form", '"population"'), ("residuals", "type", '"pearson"'), ("simulate", "re_form", '"population"'),
+        ("confint", "method", '"asymptotic"'), ("anova", "type", "1, 2 or 3"), ("ranef", "cond_var", "True or False"))],
+    *[bad_argument(argument, ARRAY, word, functools.partial(mf.lmm, F, DATA)) for argument, word in (
+        ("intent", "exploratory"), ("na_action", '"omit"'))],
+    bad_argument("test", ARRAY, "one of", method("drop1")),
+    *[bad_argument(argument, ARRAY, '"ml"', lambda **a: mf.compare(fitted(), fitted(F), **a))
+      for argument in ("refit_for_comparison",)],
+    *[bad_argument("L", value, "number", method("contrast")) for value in ({"x": HUGE}, [[0, HUGE, 0, 0]])],
+    *[bad_argument("rhs", value, "one finite number", lambda **a: fitted().contrast({"x": 1.0}, **a))
+      for value in (HUGE, [[1], [2, 3]])],
+    bad_argument("nsim", HUGE, "at most", method("simulate")),
+    bad_argument("max_evaluations", HUGE, "at most", mf.control),
+    *[bad_argument("start", value, "sequence of numbers", mf.control) for value in ([HUGE], b"x")],
+    bad_argument("weights", [HUGE] * N, "neither a column name", functools.partial(mf.lmm, F, DATA)),
+    *[Refusal(f"{name} to a number", ArgumentError, "pathlib.Path", call, {"argument": "path"}) for name, call in (
+        ("save", lambda: fitted().save(3)), ("load", lambda: mf.load(3)), ("load None", lambda: mf.load(None)),
+        ("load statistics", lambda: mf.SufficientStatistics.load(3)))],  # type: ignore[arg-type]
     Refusal("compare one", ArgumentError, "two fits or more", lambda: mf.compare(fitted()), {"argument": "fits"}),
     *[Refusal(f"compare with {type(other).__name__}", ArgumentError, "takes fits",
               functools.partial(lambda other: mf.compare(fitted(), other), other), {"argument": "fits"})

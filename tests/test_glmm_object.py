@@ -22,6 +22,7 @@ from mixeff_fast.errors import (
     FactorCoercionNotice,
     FitError,
     InferenceUnavailable,
+    MeanNotice,
     MixeffNotice,
     NotIdentifiable,
     SeparationNotice,
@@ -401,8 +402,16 @@ def test_simulated_responses_are_of_the_kind_of_the_response() -> None:
 def test_rows_without_a_mean_are_not_numbers() -> None:
     fit = mf.glmm("straight ~ z + (1 | g)", responses(), mf.poisson("identity"))
     low = responses().head(2).with_columns(z=-50.0)
-    assert np.isnan(fit.predict(low)).all()
-    assert np.all(fit.predict(low, type="link") < 0.0)
+    with pytest.warns(MeanNotice, match="2 of 2 linear predictors have no mean in the poisson family under the identity"):
+        assert np.isnan(fit.predict(low)).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.all(fit.predict(low, type="link") < 0.0)
+        fit.predict()
+    far = mf.control(start=[20.0], max_evaluations=1)
+    wide = mf.glmm("straight ~ z + (1 | g)", responses(), mf.poisson("sqrt"), control=far)
+    with pytest.warns(MeanNotice, match="no mean"):
+        assert np.isnan(wide.simulate(1, seed=1).to_numpy()).any()
     codes = fit.spec.compiled.family
     assert codes is not None
     drawn = means.draw(codes, None, np.array([np.nan, 2.0, 1e30]), None, None, np.random.default_rng(1))

@@ -217,3 +217,24 @@ def test_a_saved_fit_answers_as_before(tmp_path: Any) -> None:
         assert again.inference_table().artifact.rows == fit.inference_table().artifact.rows
 
 
+
+
+def test_joint_tests_far_from_the_origin() -> None:
+    """With the intercept, the covariance matrix is singular to working precision; the tests have no part in that."""
+    stream = np.random.default_rng(1)
+    x, w = stream.normal(size=200), stream.normal(size=200)
+    y = stream.poisson(np.exp(0.3 * x + 0.5 * stream.normal(size=20)[np.arange(200) // 10]))
+    data = pl.DataFrame({"y": y, "x": x, "w": w, "g": [f"g{k // 10}" for k in range(200)]})
+    near, far = (mf.glmm("y ~ x + w + (1 | g)", each, "poisson") for each in (data, data.with_columns(pl.col("x") + 1e8)))
+    np.testing.assert_allclose(far.anova().table["p_value"], near.anova().table["p_value"], rtol=1e-6)
+    rows = [[0.0, 1.0, 0.0], [0.0, 1.0, 1.0]]
+    np.testing.assert_allclose(far.contrast(rows).joint.p_value, near.contrast(rows).joint.p_value, rtol=1e-6)
+    assert far.contrast([[1.0, 1e8, 0.0], [0.0, 0.0, 1.0]]).joint.status in ("available", "not_assessed")
+
+
+@pytest.mark.parametrize("size", [1e300, 1e-300])
+def test_contrasts_of_any_size(size: float) -> None:
+    fit = mf.glmm("TICKS ~ cHEIGHT + (1 | BROOD)", mf.datasets.load("grouseticks"), "poisson")
+    one, other = (fit.contrast([[0.0, weight]]).table for weight in (1.0, size))
+    assert other["std_error"][0] == pytest.approx(size * one["std_error"][0], rel=1e-12)
+    assert other["p_value"][0] == pytest.approx(one["p_value"][0], rel=1e-9)

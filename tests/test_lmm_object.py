@@ -700,3 +700,34 @@ def test_an_aliased_column_is_reported():
     rows = {row.label: row for row in fit.artifact.fixed_effects.rows}
     assert (rows["x2"].status, rows["x2"].reason_code, rows["x2"].estimate) == ("not_estimable", "aliased_column", None)
     assert all(row.status == "available" for label, row in rows.items() if label != "x2")
+
+
+def test_columns_of_one_name_are_told_apart() -> None:
+    stream = np.random.default_rng(1)
+    data = pl.DataFrame({
+        "y": stream.normal(size=120), "f": ["a", "b"] * 60, "fb": stream.normal(size=120),
+        "g": [f"g{k // 6}" for k in range(120)],
+    })
+    fit = mf.lmm("y ~ f + fb + (1 | g) + (0 + f + fb | g)", data)
+    assert fit.coef_names == ("(Intercept)", "fb", "fb.1")
+    assert len(set(fit.spec.compiled.theta_names)) == fit.theta.size
+    assert list(fit.get_me("fixef").values()) == fit.beta.tolist()
+    for position, name in enumerate(("fb", "fb.1"), start=1):
+        assert fit.contrast({name: 1.0}).table["estimate"].to_list() == [fit.beta[position]]
+        assert fit.confint([name])["estimate"].to_list() == [fit.beta[position]]
+    renamed = mf.lmm("y ~ f + x + (1 | g) + (0 + f + x | g)", data.rename({"fb": "x"}))
+    assert fit.beta.tolist() == renamed.beta.tolist()
+    assert (fit.coef_names[0], renamed.coef_names[1:]) == ("(Intercept)", ("fb", "x"))
+
+
+def test_cells_whose_labels_coincide_are_told_apart() -> None:
+    data = pl.DataFrame({
+        "y": [1.0, 3.0, 2.0, 4.0, 3.0, 5.0, 1.0, 2.0], "a": ["a:b", "a:b", "a", "a", "z", "z", "z", "z"],
+        "c": ["c", "c", "b:c", "b:c", "c", "c", "b:c", "b:c"],
+    })
+    fit = mf.lmm("y ~ 1 + (1 | a:c)", data)
+    assert sorted(fit.ranef()["grp"]) == ["a:b:c", "a:b:c.1", "z:b:c", "z:c"]
+    frame = fit.model_frame()
+    assert frame["a:c"].n_unique() == 4
+    assert fit.get_me("flist")["a:c"].to_list() == frame["a:c"].to_list()
+    assert fit.predict(data).tolist() == fit.fitted.tolist()

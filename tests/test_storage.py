@@ -255,6 +255,15 @@ def test_columns_that_no_file_holds_are_left_out(tmp_path: Path) -> None:
     assert again(mf.lmm("y ~ x + (1 | g)", frame.drop(columns="notes")), tmp_path).call.data.columns == crossed().columns[:-1]
 
 
+def test_pickles_and_copies_leave_columns_of_objects_out() -> None:
+    data = pl.DataFrame({"y": [1.0, 2.0, 4.0, 3.0, 2.0, 5.0], "g": list("aabbcc")}).with_columns(
+        o=pl.Series([object()] * 6, dtype=pl.Object))
+    fit = mf.lmm("y ~ 1 + (1 | g)", data)
+    for again in (pickle.loads(pickle.dumps(fit)), copy.deepcopy(fit)):
+        assert again.theta.tolist() == fit.theta.tolist()
+        assert "o" not in again.spec.call.data.columns
+
+
 def test_tables_keep_their_types() -> None:
     frame = crossed().with_columns(
         pl.lit(None).alias("nothing"), pl.col("w").cast(pl.Float32).alias("short"), pl.col("k").cast(pl.Int8).alias("small"),

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixeff_fast.compile.names import told_apart
 from mixeff_fast.compile.plan import EliminationPlan, make_plan
 from mixeff_fast.errors import FitError, InferenceUnavailable, NotIdentifiable
 from mixeff_fast.frame import design_columns
 from mixeff_fast.frame.columns import frozen
+from mixeff_fast.frame.names import told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from mixeff_fast.compile.names import told_apart
 from mixeff_fast.compile.roles import term_id
 from mixeff_fast.compile.semantic import canonical_term
+from mixeff_fast.frame.names import told_apart
 from mixeff_fast.schemas.parameters import ParameterTrace, Standardization, ThetaMap, ThetaSlot, VarcorrEntry
 
 if TYPE_CHECKING:

@@ -12,6 +12,9 @@ from mixeff_fast.errors import ArgumentError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# largest number of evaluations
+MOST = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Control:
@@ -75,8 +78,8 @@ def control(
     """
     if verbose not in (0, 1):
         raise ArgumentError(f"verbose is 0 or 1, not {verbose!r}", argument="verbose")
-    if isinstance(max_evaluations, bool) or not isinstance(max_evaluations, int) or max_evaluations < 1:
-        raise ArgumentError(f"max_evaluations is a positive whole number, not {max_evaluations!r}",
+    if isinstance(max_evaluations, bool) or not isinstance(max_evaluations, int) or not 1 <= max_evaluations <= MOST:
+        raise ArgumentError(f"max_evaluations is a positive whole number of at most {MOST}, not {max_evaluations!r}",
                             argument="max_evaluations")
     if not _is_number(tolerance) or not 0.0 < tolerance < 1.0:
         raise ArgumentError(f"tolerance lies between 0 and 1, not {tolerance!r}", argument="tolerance")
@@ -88,7 +91,9 @@ def control(
     if start is not None:
         try:
             values = tuple(float(v) for v in start)
-        except (TypeError, ValueError) as error:
+            if isinstance(start, bytes):
+                raise TypeError
+        except (TypeError, ValueError, OverflowError) as error:
             raise ArgumentError(f"start is a sequence of numbers, not {start!r}", argument="start") from error
         if not np.all(np.isfinite(values)):
             raise ArgumentError("start holds values that are not finite", argument="start")

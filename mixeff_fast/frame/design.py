@@ -16,6 +16,7 @@ import numpy as np
 
 from mixeff_fast.formula.model import TermSet
 from mixeff_fast.frame.columns import FactorVariable, Floats, NumericVariable, frozen
+from mixeff_fast.frame.names import told_apart
 
 # NumPy works on so few columns one by one in less time than on all at once
 _NARROW = 16
@@ -156,11 +157,11 @@ def design_columns(termset: TermSet, variables: Variables) -> DesignColumns:
     >>> columns.matrix(frame.variables, frame.n)[1].tolist()
     [1.0, 1.0, 1.0]
     """
-    names: list[str] = []
+    names: dict[str, None] = {}
     term_index: list[int] = []
     blocks: list[ColumnBlock] = []
     if termset.intercept:
-        names.append(INTERCEPT)
+        names[INTERCEPT] = None
         term_index.append(0)
         blocks.append(ColumnBlock(INTERCEPT, 0, 1, ()))
     for index, (term, codings) in enumerate(zip(termset.terms, _codings(termset, variables), strict=True), start=1):
@@ -171,7 +172,8 @@ def design_columns(termset: TermSet, variables: Variables) -> DesignColumns:
         for part in parts[1:]:
             pieces = tuple(f"{first}:{second}" for second in part.names for first in pieces)
         blocks.append(ColumnBlock(term.name, len(names), len(names) + len(pieces), parts))
-        names.extend(pieces)
+        for piece in pieces:
+            names[told_apart(piece, names)] = None
         term_index.extend([index] * len(pieces))
     return DesignColumns(tuple(names), tuple(term_index), tuple(term.name for term in termset.terms), tuple(blocks))
 

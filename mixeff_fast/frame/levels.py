@@ -11,6 +11,7 @@ import polars as pl
 
 from mixeff_fast.errors import DataError
 from mixeff_fast.frame.columns import Codes, Levels, frozen
+from mixeff_fast.frame.names import told_apart
 
 # Below this many rows a Python dictionary is faster than a private category registry.
 _FEW_ROWS = 1500
@@ -182,9 +183,16 @@ def match_cells(parts: tuple[Codes, ...], sizes: tuple[int, ...], cells: Codes) 
 
 
 def cell_labels(part_levels: tuple[Levels, ...], cells: Codes) -> pl.Series:
-    """Return the labels ``l1:l2`` of combinations of levels."""
+    """Return the labels ``l1:l2`` of combinations of levels, with a number behind one that stands before already: levels may
+    have colons themselves."""
     columns = [levels.labels.gather(cells[:, k]).alias(str(k)) for k, levels in enumerate(part_levels)]
-    return pl.DataFrame(columns).select(pl.concat_str(pl.all(), separator=":").alias("")).to_series()
+    labels = pl.DataFrame(columns).select(pl.concat_str(pl.all(), separator=":").alias("")).to_series()
+    if any(levels.labels.str.contains(":", literal=True).any() for levels in part_levels) and labels.is_duplicated().any():
+        apart: dict[str, None] = {}
+        for label in labels.to_list():
+            apart[told_apart(label, apart)] = None
+        return pl.Series(list(apart), dtype=pl.String)
+    return labels
 
 
 def _encode_enum(series: pl.Series, dtype: pl.Enum) -> tuple[Codes, Levels, list[str]]:

@@ -13,7 +13,7 @@ from mixeff_fast.frame.columns import Codes, Floats, Levels, Mask, Note, Rows, c
 from mixeff_fast.frame.levels import encode
 from mixeff_fast.frame.notices import issue
 from mixeff_fast.frame.source import read_columns
-from mixeff_fast.vocabulary import NaAction
+from mixeff_fast.vocabulary import NaAction, among
 
 _CATEGORICAL = (pl.String, pl.Enum, pl.Categorical)
 
@@ -183,7 +183,7 @@ class RowReader:
 def missing_values(na_counts: dict[str, int], where: str, fields: dict[str, Any]) -> DataError:
     """The error for missing values that are not to be left out; ``where`` and ``fields`` tell their rows."""
     return DataError(
-        f"values are missing ({_listed(na_counts)}; {where}); fill them in, or leave those rows out with "
+        f"values are missing ({_listed(na_counts)}; {where}); fill them in, or leave those rows out, of a fit with "
         "na_action=\"omit\"",
         columns=list(na_counts),
         na_counts=na_counts,
@@ -247,7 +247,7 @@ def open_rows(
     ArgumentError
         For arguments of the wrong kind.
     """
-    if na_action not in get_args(NaAction):
+    if not among(na_action, get_args(NaAction)):
         raise ArgumentError(
             f"na_action is {na_action!r}; use {quoted(get_args(NaAction))}", argument="na_action", value=na_action
         )
@@ -300,7 +300,7 @@ def as_series(argument: str, value: Any) -> pl.Series:
     """Read an array given as an argument."""
     try:
         return value if isinstance(value, pl.Series) else pl.Series(argument, value)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as problem:
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as problem:
         raise ArgumentError(
             f"{argument}= is neither a column name, a Polars expression nor an array: it is of type "
             f"{type(value).__name__}; give one of these, with a value for every row",

@@ -27,7 +27,7 @@ from mixeff_fast.frame.rows import (
 )
 from mixeff_fast.frame.source import read_columns, require_columns, run_query
 from mixeff_fast.frame.streambatches import BATCH_ROWS, batches
-from mixeff_fast.vocabulary import NaAction
+from mixeff_fast.vocabulary import NaAction, among
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -251,7 +251,7 @@ def open_scan(
     DataError, ArgumentError
         For columns that are missing, and arguments of the wrong kind.
     """
-    if na_action not in get_args(NaAction):
+    if not among(na_action, get_args(NaAction)):
         raise ArgumentError(
             f"na_action is {na_action!r}; use {quoted(get_args(NaAction))}", argument="na_action", value=na_action
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -97,14 +98,21 @@ def _named(weights: Mapping[Any, Any], names: list[str]) -> Float:
             unknown=unknown, suggestions=close,
         )
     for name, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float | np.integer | np.floating):
+        try:
+            known = isinstance(weight, int | float | np.integer | np.floating) and not isinstance(weight, bool)
+            row[names.index(name)] = weight if known else math.nan
+        except OverflowError:
+            known = False
+        if not known:
             _refuse(f"the weight of {name!r} is a number, not {weight!r}")
-        row[names.index(name)] = weight
     return row
 
 
 def _right_side(rhs: Any, k: int) -> Float:
-    values = np.asarray(rhs)
+    try:
+        values = np.asarray(rhs)
+    except ValueError:
+        values = np.empty(0, object)
     if values.dtype.kind not in "iuf" or values.ndim > 1 or not np.isfinite(values).all() or values.size not in (1, k):
         raise ArgumentError(
             f"rhs is one finite number, or one for each of the {k} rows of L, not {rhs!r}", argument="rhs", expected=k

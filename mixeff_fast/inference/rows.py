@@ -204,8 +204,10 @@ def _estimates(subject: Subject, route: Route, payload: Any, matrix: Float, rhs:
         kept = np.flatnonzero(subject.kept)
         own, beta, vcov = matrix[:, kept], beta[kept], vcov[np.ix_(kept, kept)]
     values = own @ beta - rhs
-    variances = np.sum((own @ vcov) * own, axis=1)
-    errors = np.sqrt(np.where(variances > 0.0, variances, np.nan))
+    size = np.abs(own).max(axis=1, initial=0.0)
+    unit = own / np.where(size > 0.0, size, 1.0)[:, None]
+    variances = np.sum((unit @ vcov) * unit, axis=1)
+    errors = size * np.sqrt(np.where(variances > 0.0, variances, np.nan))
     dfs: list[float | None] = [None] * len(own)
     if payload is not None:
         if route.method == "satterthwaite":
@@ -227,8 +229,10 @@ def _one(
     """The test of one row of weights that can be estimated."""
     route, (value, error, df, statistic, tail) = resolution.route, estimate
     requested = resolution.requested
-    if not route.available or (df is not None and math.isnan(df)):
-        status, code = (route.status, route.reason_code) if not route.available else ("not_assessed", "contrast_rank_zero")
+    lost = "contrast_rank_zero" if df is not None and math.isnan(df) else (
+        "" if math.isfinite(value) and math.isfinite(error) else "fixed_effect_covariance_nonfinite")
+    if not route.available or lost:
+        status, code = (route.status, route.reason_code) if not route.available else ("not_assessed", lost)
         return Row(label, kind, requested, "not_computed", status, "not_available", reason_code=code,
                    estimate=_finite(value), std_error=_finite(error), notes=notes, assessment=assessment)
     reliability, why = _reliability(resolution, df)
@@ -282,6 +286,13 @@ def _joint(
     )
 
 
+def _root(covariance: Float) -> Float:
+    """``root root'`` is the covariance matrix, rounding of its smallest eigenvalues apart."""
+    error = np.sqrt(np.diag(covariance))
+    values, vectors = np.linalg.eigh(covariance / np.outer(error, error))
+    return np.asarray(error[:, None] * vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
 def tail_of(test: FTest) -> Tail:
     """The p-value of a joint test."""
     return probability.f_upper(test.f, test.ndf, test.ddf)
@@ -292,9 +303,9 @@ def _joint_test(subject: Subject, method: str, payload: Any, rows: Float, rhs: F
         return satterthwaite.f_test(payload, subject.beta, rows, rhs)
     if method == "kenward_roger":
         return kenward_roger.f_test(payload, subject.beta, rows, rhs)
-    kept = np.flatnonzero(subject.kept)
-    root = np.asarray(np.linalg.cholesky(subject.vcov[np.ix_(kept, kept)]), np.float64)
-    given = restrict(rows, rhs, subject.beta, kept, root)
+    # other coefficients play no part; with the intercept, a covariance matrix may be singular to working precision
+    kept = np.flatnonzero(subject.kept & rows.any(axis=0))
+    given = restrict(rows, rhs, subject.beta, kept, _root(subject.vcov[np.ix_(kept, kept)]))
     return FTest(given.wald / given.rank, given.rank, math.inf, given.rank, 1.0)
 
 

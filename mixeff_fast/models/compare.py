@@ -12,6 +12,7 @@ from mixeff_fast.comparison.nested import Assessment, Entry, Row, compare_entrie
 from mixeff_fast.errors import ArgumentError
 from mixeff_fast.fit.matrices import fixed_matrix
 from mixeff_fast.models.fitted import FittedModel
+from mixeff_fast.vocabulary import among
 
 if TYPE_CHECKING:
     import polars as pl
@@ -203,9 +204,9 @@ def compare(
     """
     if not fits:
         raise ArgumentError("compare() takes two fits or more", argument="fits")
-    if method not in ("auto", "lrt", "aic"):
+    if not among(method, ("auto", "lrt", "aic")):
         raise ArgumentError(f'method is "auto", "lrt" or "aic", not {method!r}', argument="method")
-    if refit_for_comparison not in ("auto", "error", "ml"):
+    if not among(refit_for_comparison, ("auto", "error", "ml")):
         raise ArgumentError(
             f'refit_for_comparison is "auto", "error" or "ml", not {refit_for_comparison!r}',
             argument="refit_for_comparison",

@@ -14,6 +14,7 @@ from mixeff_fast.inference import rows as tests
 from mixeff_fast.inference.hypotheses import is_margin, last_hypothesis
 from mixeff_fast.models.inference_records import row_record
 from mixeff_fast.schemas import inference as i
+from mixeff_fast.vocabulary import among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,9 +140,9 @@ def drop_table(
     fit: FittedModel, subject: InferenceSubject, scope: Any, test: Any, policy: Any
 ) -> i.DropTable:
     """Every term of the scope left out alone."""
-    if test not in TESTS:
+    if not among(test, TESTS):
         raise ArgumentError(f"test is one of {', '.join(map(repr, TESTS))}, not {test!r}", argument="test")
-    if policy not in ("auto", "error", "ml"):
+    if not among(policy, ("auto", "error", "ml")):
         raise ArgumentError(
             f'refit_for_comparison is "auto", "error" or "ml", not {policy!r}', argument="refit_for_comparison"
         )

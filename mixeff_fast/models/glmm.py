@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 import polars as pl
 
-from mixeff_fast.errors import ArgumentError
+from mixeff_fast.errors import ArgumentError, MeanNotice
 from mixeff_fast.fit import glmm_modes, means
 from mixeff_fast.fit.separation_check import check_separation
 from mixeff_fast.frame.columns import frozen
+from mixeff_fast.frame.notices import warn
 from mixeff_fast.inference import gates, wald
 from mixeff_fast.inference import theta as theta_inference
 from mixeff_fast.models.arguments import flag, number, simulation_key
@@ -21,7 +22,7 @@ from mixeff_fast.models.glmm_numbers import GlmmNumbers
 from mixeff_fast.models.newresponse import new_response
 from mixeff_fast.prediction.predict import predict_rows
 from mixeff_fast.resample.simulate import simulate_families
-from mixeff_fast.vocabulary import ResidualType
+from mixeff_fast.vocabulary import ResidualType, among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +147,7 @@ class GeneralizedLinearMixedModel(GlmmNumbers, FittedModel):
         >>> round(float((fit.residuals("deviance") ** 2).sum()), 3), round(float((fit.residuals("pearson") ** 2).sum()), 3)
         (73.472, 63.078)
         """
-        if type not in get_args(ResidualType):
+        if not among(type, get_args(ResidualType)):
             raise ArgumentError(
                 f'type is "response", "pearson", "deviance" or "working", not {type!r}', argument="type"
             )
@@ -193,10 +194,20 @@ class GeneralizedLinearMixedModel(GlmmNumbers, FittedModel):
         [0.198, 0.0484]
         """
         new_levels = flag("allow_new_levels", allow_new_levels)
-        if type not in ("response", "link"):
+        if not among(type, ("response", "link")):
             raise ArgumentError(f'type is "response" or "link", not {type!r}', argument="type")
         eta = predict_rows(self.spec.compiled, self.result, newdata, re_form, new_levels, offset)
-        return eta if type == "link" else means.mean(self.family, self.result.parameter, eta)
+        if type == "link":
+            return eta
+        mu = means.mean(self.family, self.result.parameter, eta)
+        self._note_without_mean(np.isfinite(eta) & np.isnan(mu))
+        return mu
+
+    def _note_without_mean(self, rows: NDArray[np.bool_]) -> None:
+        count = int(rows.sum())
+        if count:
+            warn(f"{count} of {rows.size} linear predictors have no mean in the {self.family.name} family under the "
+                 f"{self.family.link} link, or none that can be represented: their values are NaN", MeanNotice)
 
     def simulate(
         self, nsim: int = 1, seed: int | None = None, re_form: Literal["population"] | None = "population"
@@ -206,7 +217,7 @@ class GeneralizedLinearMixedModel(GlmmNumbers, FittedModel):
         They are of the kind of the response, so that :meth:`refit` takes them: proportions where these were given with their
         trials as weights, numbers of successes for ``cbind(...)``, else 0 and 1. Prior weights divide the dispersion of
         families that have one, and have no part in the draws of others. A row whose mean does not exist, as a negative one
-        under an identity link, is NaN.
+        under an identity link, is NaN, and a ``MeanNotice`` says how many are.
 
         Parameters
         ----------
@@ -229,6 +240,7 @@ class GeneralizedLinearMixedModel(GlmmNumbers, FittedModel):
         """
         key = simulation_key(nsim, seed, re_form)
         draws = simulate_families(self._engine, self.result, nsim, key, re_form is None)
+        self._note_without_mean(np.isnan(draws))
         if self._gives_proportions:
             draws = draws / np.maximum(self._trials, 1.0)
         return pl.DataFrame({f"sim_{i + 1}": draws[i] for i in range(nsim)})

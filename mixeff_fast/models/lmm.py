@@ -18,6 +18,7 @@ from mixeff_fast.models.fitted import FittedModel, wanted_parameters
 from mixeff_fast.models.numbers import LmmNumbers
 from mixeff_fast.prediction.predict import predict_rows
 from mixeff_fast.resample.simulate import simulate_responses
+from mixeff_fast.vocabulary import among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,10 +115,10 @@ class LinearMixedModel(LmmNumbers, FittedModel):
             Divide by sigma.
         """
         raw = np.asarray(self.spec.compiled.frame.response) - self.fitted
-        if type in ("pearson", "deviance"):
+        if among(type, ("pearson", "deviance")):
             given = self.spec.compiled.frame.weights
             raw = raw if given is None else raw * np.sqrt(given)
-        elif type not in ("response", "working"):
+        elif not among(type, ("response", "working")):
             raise ArgumentError(
                 f'type is "response", "pearson", "deviance" or "working", not {type!r}', argument="type"
             )
@@ -231,7 +232,7 @@ class LinearMixedModel(LmmNumbers, FittedModel):
         polars.DataFrame
             ``parameter, estimate, lower, upper, level, method, status, reason_code``.
         """
-        if method not in ("asymptotic", "satterthwaite", "kenward_roger"):
+        if not among(method, ("asymptotic", "satterthwaite", "kenward_roger")):
             raise ArgumentError(
                 f'method is "asymptotic", "satterthwaite" or "kenward_roger", not {method!r}', argument="method"
             )

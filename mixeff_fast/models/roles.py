@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from mixeff_fast.errors import ArgumentError
-from mixeff_fast.vocabulary import Role
+from mixeff_fast.vocabulary import Role, among
 
 _ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -23,7 +23,7 @@ class Roles(Mapping[str, Role]):
                 raise ArgumentError(
                     f"roles are declared by the name of a variable, not by {variable!r}", argument="roles", variable=variable
                 )
-            if role not in _ROLES:
+            if not among(role, _ROLES):
                 raise ArgumentError(
                     f"the role of {variable!r} is one of {', '.join(map(repr, _ROLES))}; not {role!r}",
                     argument="roles", variable=variable, role=role,

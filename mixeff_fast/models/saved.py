@@ -6,11 +6,11 @@ import hashlib
 import os
 import warnings
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mixeff_fast.errors import ArgumentError, MixeffNotice, SchemaError
-from mixeff_fast.models.arguments import flag
+from mixeff_fast.models.arguments import file, flag
+from mixeff_fast.vocabulary import among
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -63,10 +63,10 @@ class Saved:
         from mixeff_fast.storage.archive import write_archive
         from mixeff_fast.storage.members import model_members
 
-        if columns not in ("examined", "model"):
+        if not among(columns, ("examined", "model")):
             raise ArgumentError(f'columns is "examined" or "model", not {columns!r}', argument="columns")
         state = model_state(self, columns == "examined")
-        write_archive(Path(path), _kind(state), model_members(state))
+        write_archive(file(path), _kind(state), model_members(state))
 
     def as_json(self, pretty: bool = False) -> str:
         """The model as JSON text: its artifact, and in base64 all that :func:`mixeff_fast.revive` restores it from.
@@ -215,7 +215,7 @@ def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Model
     """
     from mixeff_fast.storage.archive import open_archive, refusals
 
-    path = Path(path)
+    path = file(path)
     limit = _limit(memory_limit)
     with path.open("rb") as stream:
         is_text = stream.read(1) == b"{"

@@ -20,7 +20,7 @@ from mixeff_fast.models.arguments import flag
 from mixeff_fast.models.inspection import Inspection
 from mixeff_fast.models.roles import NO_ROLES, given_roles
 from mixeff_fast.models.saved import Saved
-from mixeff_fast.vocabulary import Intent
+from mixeff_fast.vocabulary import Intent, among
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ class Call:
         object.__setattr__(self, "audit_columns", _names(self.audit_columns))
         if self.family is not None:
             object.__setattr__(self, "family", given_family(self.family))
-        if self.intent not in _INTENTS:
+        if not among(self.intent, _INTENTS):
             raise ArgumentError(f"intent is {', '.join(map(repr, _INTENTS))}; not {self.intent!r}", argument="intent")
 
     def frame(self) -> ModelFrame:
@@ -144,7 +144,7 @@ class Call:
             )
 
     def _read(self) -> ModelFrame:
-        if self.na_action not in ("error", "omit"):
+        if not among(self.na_action, ("error", "omit")):
             raise ArgumentError(f'na_action is "error" or "omit", not {self.na_action!r}', argument="na_action")
         return build_frame(
             self.data,

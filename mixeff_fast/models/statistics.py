@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixeff_fast.compile import check_formula
@@ -14,6 +13,7 @@ from mixeff_fast.fit.statistics_merge import merge
 from mixeff_fast.formula import model_formula, render
 from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
 from mixeff_fast.frame.streamsource import first_rows, given_arguments, open_scan
+from mixeff_fast.models.arguments import file
 from mixeff_fast.models.roles import NO_ROLES
 from mixeff_fast.models.spec import Call, ModelSpec, compile_call
 
@@ -106,7 +106,7 @@ class SufficientStatistics:
         """
         from mixeff_fast.storage.statistics import write_statistics
 
-        write_statistics(self._statistics, Path(path))
+        write_statistics(self._statistics, file(path))
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> SufficientStatistics:
@@ -124,7 +124,7 @@ class SufficientStatistics:
         """
         from mixeff_fast.storage.statistics import read_statistics
 
-        return cls(read_statistics(Path(path)))
+        return cls(read_statistics(file(path)))
 
     def __repr__(self) -> str:
         groups = "; ".join(f"{name}, {n}" for name, n in self.ngrps.items())

@@ -10,6 +10,7 @@ from mixeff_fast.errors import ArgumentError, DataError
 from mixeff_fast.fit.lmm import linear_predictor
 from mixeff_fast.formula import model_formula, render
 from mixeff_fast.frame import design_columns, read_new
+from mixeff_fast.vocabulary import among
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ def chosen_effects(model: CompiledModel, effects: tuple[Float, ...], re_form: st
     """
     if re_form is None:
         return effects
-    if re_form == "population":
+    if among(re_form, ("population",)):
         return tuple(None for _ in effects)
     text = re_form.strip() if isinstance(re_form, str) else ""
     terms = model_formula("response " + text).random if text.startswith("~") else ()

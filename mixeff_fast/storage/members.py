@@ -21,7 +21,7 @@ from mixeff_fast.schemas.fit import FitArtifact
 from mixeff_fast.storage.archive import read_json
 from mixeff_fast.storage.arrays import array_bytes, read_array
 from mixeff_fast.storage.codings import coding_record, given_coding
-from mixeff_fast.storage.frames import frame_bytes, read_frame, storable
+from mixeff_fast.storage.frames import frame_bytes, read_frame
 from mixeff_fast.storage.plain import from_plain, to_plain
 from mixeff_fast.storage.results import read_result, result_members, result_record
 from mixeff_fast.storage.sizes import check_sizes, factor_levels
@@ -45,7 +45,7 @@ def model_members(state: SpecState | FitState) -> Iterator[Member]:
     yield ARTIFACT, state.artifact.model_dump_json().encode()
     yield STATE, _state(spec, fit).model_dump_json().encode()
     if spec.call["data"] is not ROWS_ELSEWHERE:
-        yield DATA, frame_bytes(storable(spec.call["data"]))
+        yield DATA, frame_bytes(spec.call["data"])
         given = [spec.call[name].alias(name) for name in GIVEN if isinstance(spec.call[name], pl.Series)]
         if given:
             yield GIVEN_VALUES, frame_bytes(pl.DataFrame(given))

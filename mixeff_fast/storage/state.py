@@ -20,6 +20,7 @@ from mixeff_fast.frame.streamrows import ROWS_ELSEWHERE
 from mixeff_fast.frame.transforms import TransformState
 from mixeff_fast.frame.variables import effect_variables
 from mixeff_fast.kernels.structure import CrossProduct
+from mixeff_fast.storage.frames import storable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,7 +158,7 @@ def plain_data(data: Any, columns: list[str]) -> pl.DataFrame:
 def plain_call(call: dict[str, Any], formula: ModelFormula, examined: bool) -> dict[str, Any]:
     """The arguments of a model with its data as a frame, and with values in place of expressions.
 
-    ``examined`` keeps the columns that the audit reads beside those of the model.
+    ``examined`` keeps the columns that the audit reads beside those of the model. Columns of Python objects are left out.
     """
     data = call["data"]
     if data is ROWS_ELSEWHERE:
@@ -169,7 +170,7 @@ def plain_call(call: dict[str, Any], formula: ModelFormula, examined: bool) -> d
         wanted = list(dict.fromkeys([*own, *call["audit_columns"]]))
     elif examined and not lazy:
         wanted = list(column_names(data))
-    plain = {**call, "data": plain_data(data, wanted)}
+    plain = {**call, "data": storable(plain_data(data, wanted))}
     expressions = {name: call[name] for name in GIVEN if isinstance(call[name], pl.Expr)}
     if expressions:
         plain |= read_columns(data, [], expressions)[1]

@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 
 def told_apart(name: str, taken: Collection[str]) -> str:
-    """``name``, or with a number behind it where that is taken: terms may share a group and a column.
+    """``name``, or with a number behind it where that is taken: terms may share a group and a column, and level b of a factor f
+    is a column fb.
 
     Examples
     --------
