@@ -164,7 +164,7 @@ def _has_rivals(engine: LaplaceEngine, certificate: Certificate) -> bool:
     level, where the effects of levels and the family's parameter describe much the same, with an optimum for each."""
     levels = max(factor.n_levels for factor in engine.model.factors)
     few = engine.parametric and engine.n < min(FEW_ROWS * levels, SMALL_ROWS)
-    return few or not certificate.status.startswith("converged")
+    return few or certificate.status == "not_optimized"
 
 
 def _lowest(engine: LaplaceEngine, control: Control, point: Float, certificate: Certificate) -> tuple[Float, Certificate]:
@@ -174,16 +174,16 @@ def _lowest(engine: LaplaceEngine, control: Control, point: Float, certificate: 
     theta, modes = engine.theta(engine.split(point)[0]), engine.anchor
     for share in RIVALS:
         left = control.max_evaluations - evaluations
-        converged = certificate.status.startswith("converged")
-        if left <= 0 or not theta.any() or (converged and share > 1.0):
+        nothing = certificate.status == "not_optimized"
+        if left <= 0 or not theta.any() or (share > 1.0 and not nothing):
             break
         again = replace(control, start=tuple((share * theta).tolist()), max_evaluations=left)
         there, other = optimum(engine, False, again, start_point(engine, again))
         evaluations += other.evaluations
         spent += other.certificate_evaluations
-        lower = other.objective < certificate.objective - slack(engine) or not converged
-        if other.status.startswith("converged") and lower:
-            escapes = other.escapes + (0 if converged else 1)
+        lower = other.objective < certificate.objective - slack(engine)
+        if other.status.startswith("converged") and (lower or nothing):
+            escapes = other.escapes + int(nothing)
             point, certificate, modes = there, replace(other, escapes=escapes), engine.anchor
     engine.anchor = modes
     return point, replace(certificate, evaluations=evaluations, certificate_evaluations=spent)
