@@ -19,7 +19,6 @@ from mixeff_fast.fit.separation import MARGIN, ROWS_AT_ONCE, linear_program, ski
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from scipy.sparse import csr_matrix
 
     from mixeff_fast.compile import CompiledModel
     from mixeff_fast.schemas.diagnostics import Finding
@@ -31,7 +30,7 @@ NOISE = {"logit": math.pi / math.sqrt(3.0), "probit": 1.0, "cloglog": math.pi / 
 # standard deviations of random effects, in units of that noise, beyond which levels may have one outcome each
 EXTREME_DEVIATION = 2.5
 # entries of the columns of fixed and random effects beyond which the linear program is not solved
-MOST_ENTRIES = 400_000
+MOST_ENTRIES = 100_000
 
 
 def extreme_deviation(link: str, singular: tuple[Float, ...]) -> bool:
@@ -61,23 +60,22 @@ def _intercepts(model: CompiledModel) -> set[str]:
     return {model.factors[block.factor].group.name for block in model.blocks if "(Intercept)" in block.names}
 
 
-def _signed(model: CompiledModel, mixed: NDArray[np.bool_]) -> csr_matrix:
-    """Columns of fixed and random effects, of the size 1, times the sign of the outcome, and -1 after them; rows of ``mixed``
-    levels of the first factor first, rows without trials left out."""
-    from scipy.sparse import csr_matrix, diags, hstack
-
-    columns = hstack([csr_matrix(fixed_matrix(model)), random_matrix(model)]).tocsc()
-    size = np.asarray(abs(columns).max(axis=0).todense()).ravel()
-    columns = columns @ diags(1.0 / np.where(size > 0.0, size, 1.0))
-    sign = np.where(np.asarray(model.frame.response) > 0.0, 1.0, -1.0)
+def _rows(model: CompiledModel, mixed: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Rows with trials, those of ``mixed`` levels of the first factor first."""
     codes = model.factors[0].group.codes
     order = np.lexsort((codes, ~mixed[codes]))
-    order = order[_trials(model)[order] > 0.0]
-    return hstack([diags(sign) @ columns, np.full((len(sign), 1), -1.0)]).tocsr()[order]
+    return order[_trials(model)[order] > 0.0]
 
 
-def _margin(signed: csr_matrix) -> float:
-    """The largest distance from a hyperplane that all rows can have at once."""
+def _margin(model: CompiledModel, rows: NDArray[np.intp]) -> float:
+    """The largest distance from a hyperplane that all of these rows can have at once, over columns of the size 1."""
+    from scipy.sparse import csr_matrix, diags, hstack
+
+    columns = hstack([csr_matrix(fixed_matrix(model)[rows]), random_matrix(model).tocsr()[rows]]).tocsc()
+    size = np.asarray(abs(columns).max(axis=0).todense()).ravel()
+    sign = np.where(np.asarray(model.frame.response)[rows] > 0.0, 1.0, -1.0)
+    columns = diags(sign) @ columns[:, size > 0.0] @ diags(1.0 / size[size > 0.0])
+    signed = hstack([columns, np.full((len(rows), 1), -1.0)]).tocsr()
     cost = np.zeros(signed.shape[1])
     cost[-1] = -1.0
     found = linear_program(cost, signed, 0.0, (-1.0, 1.0))
@@ -104,12 +102,12 @@ def conditional_separation(model: CompiledModel) -> tuple[bool, Finding | None]:
     n, separated = model.frame.n, False
     if not np.any((won > 0.0) & (won < _trials(model))):
         separated = any(bool(pure[group].all()) for group in _intercepts(model))
-        width = len(model.fixed.names) + sum(block.width for block in model.blocks)
-        if not separated and n * width <= MOST_ENTRIES:
-            signed = _signed(model, ~next(iter(pure.values())))
-            separated = all(_margin(rows) > MARGIN for rows in (signed[:ROWS_AT_ONCE], signed))
-        elif not separated:
-            return False, skipped_finding("too_large", n, width)
+        rows = _rows(model, ~next(iter(pure.values())))
+        if not separated and _margin(model, rows[:ROWS_AT_ONCE]) > MARGIN:
+            width = len(model.fixed.names) + sum(block.width for block in model.blocks)
+            if n * width > MOST_ENTRIES:
+                return False, skipped_finding("too_large", n, width)
+            separated = n <= ROWS_AT_ONCE or _margin(model, rows) > MARGIN
     if separated:
         return True, Finding(
             code="binomial_separation", severity="warning", stage="certification", affected_terms=tuple(pure),
