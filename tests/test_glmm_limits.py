@@ -264,14 +264,13 @@ def few_rows_per_level(seed: int, family: str) -> pl.DataFrame:
     n = int(rng.integers(15, 60))
     levels = int(n * rng.uniform(0.5 if family == "negative_binomial" else 0.1, 0.95))
     g = rng.integers(0, levels, n)
-    if family == "inverse_gaussian":
-        rng.integers(0, max(2, n // 6), n)
+    h = g if family == "negative_binomial" else rng.integers(0, max(2, n // 6), n)
     x = rng.normal(size=n)
     mu = np.exp(1.0 + 0.5 * x + rng.choice([0.0, 0.5, 1.0]) * rng.normal(size=levels)[g])
     spread = rng.choice([0.7, 2.0, 10.0])
     counts = family == "negative_binomial"
     y = rng.negative_binomial(spread, spread / (spread + mu)) if counts else rng.wald(mu, spread) + 1e-6
-    return pl.DataFrame({"y": y.astype(float), "x": x, "g": [f"g{k}" for k in g]})
+    return pl.DataFrame({"y": y.astype(float), "x": x, "g": [f"g{k}" for k in g], "h": [f"h{k}" for k in h]})
 
 
 @pytest.mark.parametrize("seed", [1070, 2533, 4280, 4611])
@@ -298,14 +297,15 @@ def test_a_limit_of_the_parameter_is_no_singular_fit():
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-@pytest.mark.parametrize("seed", [6, 110, 306])
-def test_fixed_effects_that_do_not_minimize_the_penalized_deviance(compiled, seed):
+@pytest.mark.parametrize("random", ["(1 | g)", "(1 | g) + (1 | h)"])
+@pytest.mark.parametrize("seed", [6, 110])
+def test_fixed_effects_that_do_not_minimize_the_penalized_deviance(compiled, random, seed):
     """It may bend downwards along them where the likelihood is largest: the criterion is there all the same, and so is a model
     of the Hessian to search with."""
     data = few_rows_per_level(seed, "inverse_gaussian")
     family = Family("inverse_gaussian", "log")
-    fit = fitted("y ~ x + (1 | g)", data, family)
-    assert fit.result.certificate.status == "converged_interior"
+    fit = fitted(f"y ~ x + {random}", data, family)
+    assert fit.result.certificate.status.startswith("converged")
     problem = dense(fit.model)
     state = evaluate(problem, psi_of_result(problem, fit.result), criterion_of(fit.model))
     assert state.objective == pytest.approx(fit.result.objective, rel=1e-9)
