@@ -160,11 +160,14 @@ def fit_glmm(
 
 
 def _has_rivals(engine: LaplaceEngine, certificate: Certificate) -> bool:
-    """Whether another search may find what the first has not: where it found no optimum, and in a small model with few rows per
-    level, where the effects of levels and the family's parameter describe much the same, with an optimum for each."""
+    """Whether another search may find what the first has not: where it found no optimum, and in small models that are likely to
+    have several. With few rows per level the effects of levels and the family's parameter describe much the same, with an
+    optimum for each; under an identity link, observed weights of either sign make hollows of their own."""
+    choice = engine.model.family
+    assert choice is not None
     levels = max(factor.n_levels for factor in engine.model.factors)
-    few = engine.parametric and engine.n < min(FEW_ROWS * levels, SMALL_ROWS)
-    return few or certificate.status == "not_optimized"
+    several = engine.parametric and (engine.n < FEW_ROWS * levels or choice.link == "identity")
+    return (several and engine.n < SMALL_ROWS) or certificate.status == "not_optimized"
 
 
 def _lowest(engine: LaplaceEngine, control: Control, point: Float, certificate: Certificate) -> tuple[Float, Certificate]:
