@@ -64,6 +64,7 @@ FAMILIES = [
     bad_family("negative failures", DataError, "'s - t' is negative", {"column": "s - t"}, "cbind(s, s - t)"),
     bad_family("broken successes", DataError, "'half' is not whole", {"column": "half"}, "cbind(half, s)"),
     bad_family("labels in cbind", DataError, "numbers of successes", {"column": "b", "dtype": "String"}, "cbind(b, s)"),
+    bad_family("too many trials", DataError, "more than 2^53 trials", {"count": N}, "cbind(s, t + 1e17)"),
     bad_family("no trials", DataError, "any trials", {"n_rows": N}, "cbind(s - s, t - t)"),
     bad_family("cbind of counts", InferenceUnavailable, "the poisson family",
                {"reason_code": "multivariate_response_unsupported"}, "cbind(s, t)", "poisson"),

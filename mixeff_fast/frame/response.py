@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 WHOLE = frozenset({"binomial", "poisson", "negative_binomial"})
 # how far a number may lie from the whole number that it stands for: relative, and absolute (R's) for a proportion times trials
 _WHOLE, _SUCCESSES = 1e-7, 1e-3
+# largest number of trials that is counted one by one
+_COUNTED = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +285,8 @@ def _read_pair(formula: ModelFormula, rows: RowReader) -> ResponseRows:
 def _of_trials(
     successes: Floats, trials: Floats, weights: Floats | None, kind: ResponseKind, name: str, rows: RowReader
 ) -> ResponseRows:
+    _refuse(trials > _COUNTED, rows.kept_rows, name,
+            "has more than 2^53 trials in {rows}; doubles do not tell such numbers apart, so divide them into more rows")
     empty = int(np.count_nonzero(trials == 0.0))
     if empty == len(trials):
         raise DataError(f"no row of {name!r} has any trials", column=name, n_rows=len(trials))
