@@ -170,14 +170,15 @@ def factor_observed(
 @inner_kernel
 def take_expected(
     rows: Rows, plan: Plan, cross: CrossProduct, lam: Float, work: Workspace, chain: Float | None, trunk: DenseTrunk | None,
-    kept: Float | None, modes: Modes
+    kept: Float | None, modes: Modes, fixed: bool
 ) -> bool:
     """The border of Fisher's weights, beside the factorization with the criterion's: whether there is one. The latter's own
-    need not be positive, for the fixed effects do not minimize the penalized deviance."""
+    need not be positive, for the fixed effects do not minimize the penalized deviance. ``fixed`` is true, and no constant:
+    ``factor`` would be compiled anew for each."""
     modes.counts[pirls.FACTORS] += 2
-    fine = math.isfinite(factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.fisher, True, True))
+    fine = math.isfinite(factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.fisher, fixed, fixed))
     keep_border(work)
-    factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.weight, False, True)
+    factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.weight, not fixed, fixed)
     restore_border(work)
     return fine
 
@@ -216,7 +217,7 @@ def find_modes(
     if action == DONE and fixed and not joint and modes.counts[pirls.FINISHING] == 0:
         factor(rows, plan, cross, lam, work, chain, trunk, kept, modes.weight, fixed, needed)
     if action == DONE and not needed and math.isnan(work.border[0, 0]):
-        return take_expected(rows, plan, cross, lam, work, chain, trunk, kept, modes)
+        return take_expected(rows, plan, cross, lam, work, chain, trunk, kept, modes, fixed)
     return action == DONE
 
 
