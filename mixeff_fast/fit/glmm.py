@@ -32,9 +32,10 @@ SHARPER = 1e-3
 # by how much the objective may differ at one point when it is computed again
 SAME = 1e-7
 
-# rows per level below which the effects of levels and the family's parameter describe much the same, and the shares of the
-# standard deviations found from which further searches start
-FEW_ROWS = 8
+# rows, and rows per level, below which the effects of levels and the family's parameter describe much the same (there were two
+# optima with up to 60 rows, and none in thousands of models with more), and the shares of the standard deviations found from
+# which further searches start
+FEW_ROWS, FEW_PER_LEVEL = 500, 8
 RIVALS = (0.05, 3.0)
 
 Method = Literal["joint_laplace", "pirls_profiled"]
@@ -160,14 +161,14 @@ def fit_glmm(
 
 
 def _has_rivals(engine: LaplaceEngine, certificate: Certificate) -> bool:
-    """Whether another search may find what the first has not: where it found no optimum, and in small models that are likely to
-    have several. With few rows per level the effects of levels and the family's parameter describe much the same, with an
+    """Whether another search may find what the first has not: where it found no optimum, and in models that are likely to have
+    several. With few rows, and few per level, the effects of levels and the family's parameter describe much the same, with an
     optimum for each; under an identity link, observed weights of either sign make hollows of their own."""
     choice = engine.model.family
     assert choice is not None
     levels = max(factor.n_levels for factor in engine.model.factors)
-    several = engine.parametric and (engine.n < FEW_ROWS * levels or choice.link == "identity")
-    return (several and engine.n < SMALL_ROWS) or certificate.status == "not_optimized"
+    most = SMALL_ROWS if choice.link == "identity" else min(FEW_ROWS, FEW_PER_LEVEL * levels)
+    return (engine.parametric and engine.n < most) or certificate.status == "not_optimized"
 
 
 def _lowest(engine: LaplaceEngine, control: Control, point: Float, certificate: Certificate) -> tuple[Float, Certificate]:
