@@ -205,11 +205,6 @@ def finish_known_score(plan: Plan, work: Workspace, scoring: Scoring, hessian: F
 
 
 @kernel
-def factor_border(work: Workspace, logdet: float) -> float:
-    return _factor_border(work, logdet)
-
-
-@kernel
 def invert_border(plan: Plan, work: Workspace, c: float, n_fixed: int) -> None:
     _invert_border(plan, work, c, n_fixed)
 

@@ -32,9 +32,8 @@ SHARPER = 1e-3
 # by how much the objective may differ at one point when it is computed again
 SAME = 1e-7
 
-# rows, and rows per level, below which the effects of levels and the family's parameter describe much the same (there were two
-# optima with up to 60 rows, and none in thousands of models with more), and the shares of the standard deviations found from
-# which further searches start
+# rows, and rows per level, below which the effects of levels and the family's parameter describe much the same, and the shares
+# of the standard deviations found from which further searches start
 FEW_ROWS, FEW_PER_LEVEL = 500, 8
 RIVALS = (0.05, 3.0)
 
