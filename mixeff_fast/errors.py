@@ -158,7 +158,7 @@ class ConvergenceNotice(MixeffNotice):
 
 
 class SeparationNotice(MixeffNotice):
-    """The two outcomes of a binomial response are separated, so that no finite estimates maximize the likelihood."""
+    """Outcomes of a binomial response are separated, so that the likelihood need have no maximum at finite estimates."""
 
     code = "mm_separation_notice"
 

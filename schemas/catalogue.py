@@ -188,7 +188,7 @@ _ENTRIES = (
     ),
     CatalogueEntry(
         "binomial_separation", ("warning",), ("certification",), "repair",
-        "a combination of columns, or random effects with them, tells successes from failures: there is no finite estimate",
+        "a combination of columns, or random effects with them, tells successes from failures: no finite estimate need be best",
         ("separation_kind", "reason", "columns", "groups", "n_separated", "n_rows", "column", "value", "n_at_value"),
     ),
     CatalogueEntry(

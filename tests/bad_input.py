@@ -418,8 +418,7 @@ METHODS = [
     *[bad_argument(argument, ARRAY, word, functools.partial(mf.lmm, F, DATA)) for argument, word in (
         ("intent", "exploratory"), ("na_action", '"omit"'))],
     bad_argument("test", ARRAY, "one of", method("drop1")),
-    *[bad_argument(argument, ARRAY, '"ml"', lambda **a: mf.compare(fitted(), fitted(F), **a))
-      for argument in ("refit_for_comparison",)],
+    bad_argument("refit_for_comparison", ARRAY, '"ml"', lambda **a: mf.compare(fitted(), fitted(F), **a)),
     *[bad_argument("L", value, "number", method("contrast")) for value in ({"x": HUGE}, [[0, HUGE, 0, 0]])],
     *[bad_argument("rhs", value, "one finite number", lambda **a: fitted().contrast({"x": 1.0}, **a))
       for value in (HUGE, [[1], [2, 3]])],

@@ -229,7 +229,15 @@ def test_joint_tests_far_from_the_origin() -> None:
     np.testing.assert_allclose(far.anova().table["p_value"], near.anova().table["p_value"], rtol=1e-6)
     rows = [[0.0, 1.0, 0.0], [0.0, 1.0, 1.0]]
     np.testing.assert_allclose(far.contrast(rows).joint.p_value, near.contrast(rows).joint.p_value, rtol=1e-6)
-    assert far.contrast([[1.0, 1e8, 0.0], [0.0, 0.0, 1.0]]).joint.status in ("available", "not_assessed")
+    lost = far.contrast([[1.0, 1e8, 0.0], [0.0, 0.0, 1.0]])
+    assert lost.table["status"].to_list() == ["not_assessed", "available"]
+    assert lost.table["reason_code"][0] == lost.joint.reason_code == "contrast_variance_unresolved"
+    assert lost.table["p_value"][1] == pytest.approx(near.contrast({"w": 1.0}).table["p_value"][0], rel=1e-6)
+    assert far.contrast(np.eye(3)).joint.status == "not_assessed"
+    shifted = mf.glmm("y ~ x + w + (1 | g)", data.with_columns(pl.col("x") + 1e4), "poisson")
+    ends = shifted.contrast([[1.0, 1e4, 0.0], [0.0, 0.0, 1.0]]), near.contrast([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(ends[0].table["p_value"], ends[1].table["p_value"], rtol=1e-6)
+    assert ends[0].joint.p_value == pytest.approx(ends[1].joint.p_value, rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [1e300, 1e-300])

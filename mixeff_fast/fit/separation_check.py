@@ -33,7 +33,7 @@ class SeparationCheck:
     Attributes
     ----------
     separated
-        Whether the outcomes are separated, so that no finite estimates maximize the likelihood.
+        Whether the outcomes are separated, so that the likelihood need have no maximum at finite estimates.
     symptoms
         The signs in the fit that called for the test.
     finding

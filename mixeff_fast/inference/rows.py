@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 # an F or t on so few degrees of freedom has no variance
 FEW = 2.0
+# a variance below this share of what it would be if nothing cancelled is rounding, to a thousandth of itself
+RESOLVED = 1e3 * float(np.finfo(np.float64).eps)
+UNRESOLVED = "contrast_variance_unresolved"
 
 
 class Subject(Protocol):
@@ -207,13 +210,15 @@ def _estimates(subject: Subject, route: Route, payload: Any, matrix: Float, rhs:
     size = np.abs(own).max(axis=1, initial=0.0)
     unit = own / np.where(size > 0.0, size, 1.0)[:, None]
     variances = np.sum((unit @ vcov) * unit, axis=1)
-    errors = size * np.sqrt(np.where(variances > 0.0, variances, np.nan))
+    resolved = variances > RESOLVED * (np.abs(unit) @ np.sqrt(np.diag(vcov))) ** 2
+    errors = size * np.sqrt(np.where(resolved, variances, np.nan))
     dfs: list[float | None] = [None] * len(own)
     if payload is not None:
         if route.method == "satterthwaite":
             found = satterthwaite.denominator_dfs(payload, matrix)
         else:
-            found, errors = kenward_roger.spreads(payload, matrix)
+            found, spreads = kenward_roger.spreads(payload, matrix)
+            errors = np.where(resolved, spreads, np.nan)
         dfs = found.tolist()
         statistics = (values / errors).tolist()
         tails = probability.t_two_sided_each(statistics, found.tolist())
@@ -230,7 +235,7 @@ def _one(
     route, (value, error, df, statistic, tail) = resolution.route, estimate
     requested = resolution.requested
     lost = "contrast_rank_zero" if df is not None and math.isnan(df) else (
-        "" if math.isfinite(value) and math.isfinite(error) else "fixed_effect_covariance_nonfinite")
+        "" if math.isfinite(value) and math.isfinite(error) else UNRESOLVED)
     if not route.available or lost:
         status, code = (route.status, route.reason_code) if not route.available else ("not_assessed", lost)
         return Row(label, kind, requested, "not_computed", status, "not_available", reason_code=code,
@@ -287,10 +292,19 @@ def _joint(
 
 
 def _root(covariance: Float) -> Float:
-    """``root root'`` is the covariance matrix, rounding of its smallest eigenvalues apart."""
+    """``root root'`` is the covariance matrix.
+
+    Raises
+    ------
+    InferenceUnavailable
+        ``contrast_variance_unresolved``: combinations of the coefficients have variances that are nothing but rounding.
+    """
     error = np.sqrt(np.diag(covariance))
-    values, vectors = np.linalg.eigh(covariance / np.outer(error, error))
-    return np.asarray(error[:, None] * vectors * np.sqrt(np.maximum(values, 0.0)))
+    correlation = covariance / np.outer(error, error) if np.all(error > 0.0) else np.zeros_like(covariance)
+    values, vectors = np.linalg.eigh(correlation)
+    if not np.all(values > RESOLVED):
+        raise InferenceUnavailable("the variances of the contrast are lost to rounding", reason_code=UNRESOLVED)
+    return np.asarray(error[:, None] * vectors * np.sqrt(values))
 
 
 def tail_of(test: FTest) -> Tail:
@@ -303,7 +317,7 @@ def _joint_test(subject: Subject, method: str, payload: Any, rows: Float, rhs: F
         return satterthwaite.f_test(payload, subject.beta, rows, rhs)
     if method == "kenward_roger":
         return kenward_roger.f_test(payload, subject.beta, rows, rhs)
-    # other coefficients play no part; with the intercept, a covariance matrix may be singular to working precision
+    # other coefficients play no part: with the intercept, the covariance matrix may be singular to working precision
     kept = np.flatnonzero(subject.kept & rows.any(axis=0))
     given = restrict(rows, rhs, subject.beta, kept, _root(subject.vcov[np.ix_(kept, kept)]))
     return FTest(given.wald / given.rank, given.rank, math.inf, given.rank, 1.0)
